@@ -1,0 +1,2 @@
+//! The `roomwire` binary.
+fn main() {}
