@@ -108,11 +108,6 @@ impl List {
         }
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
-        let index = self.entries.iter().position(|entry| entry.id == id)?;
-        Some(self.entries.remove(index))
-    }
-
     /// A copy with room for a few more, because a list that changed once tends to change again.
     pub(super) fn copy(&self) -> Self {
         let mut entries = Vec::with_capacity(self.entries.len() + self.entries.len() / 2 + 1);

@@ -9,10 +9,17 @@
 //! The one idea: a topic's list of listeners is immutable once somebody walks it. Read `listener.rs`
 //! next, then `topic.rs`.
 
+mod answer;
+mod defer;
 mod event;
 mod failure;
+mod gather;
 mod listener;
 pub mod name;
+mod next;
+mod registry;
+mod scheduler;
+mod stream;
 mod topic;
 
 use std::{
@@ -25,19 +32,25 @@ use std::{
     },
 };
 
-use dashmap::{DashMap, Entry as MapEntry, mapref::one::RefMut};
-
 pub use self::{
+    answer::{Answer, AnswerError},
     event::{Event, IntoOutcome, Payload, WrongPayload},
     failure::{EmitterStats, FailureKind, ListenerError, RegisterError, UnhandledError, Warning},
+    gather::{GatherError, Gathered, Mode, Settled},
     listener::{Guard, ListenerId},
+    next::{Closed, Next},
+    scheduler::{
+        DeferError, Deferred, Entered, Scheduler, SchedulerHandle, SchedulerLimits, SchedulerStats,
+    },
+    stream::{EventStream, Overflow},
     topic::Topic,
 };
 use self::{
     failure::{Counters, HandlingFailure, Hooks, panic_message},
     listener::{Closure, Entry, List, Listen, Place, Times},
-    topic::TopicState,
+    registry::{Registration, Registry},
 };
+use crate::lock::Lock;
 
 /// Bounds of one emitter. At each of them a registration is refused; emitting is never bounded,
 /// because it creates nothing.
@@ -84,54 +97,13 @@ pub struct Emitter {
 
 /// What all handles share. No lock in it is held while foreign code runs.
 struct Inner {
-    /// Only registrations and topic handles create entries, never an emit: names of emitted events
-    /// may come from peers.
-    topics: DashMap<Arc<str>, Slot>,
-    /// Entries in `topics`, since counting them would take every shard's lock.
-    topic_count: AtomicUsize,
-    listener_count: AtomicUsize,
+    registry: Registry,
     next_id: AtomicU64,
     max_listeners: AtomicUsize,
-    limits: Limits,
+    /// Attached, in this order; the dead ones go when another is attached.
+    schedulers: Lock<Vec<SchedulerHandle>>,
     counters: Counters,
     hooks: Hooks,
-}
-
-/// What the map holds for one event.
-struct Slot {
-    state: Arc<TopicState>,
-    list: Arc<List>,
-    warned: bool,
-}
-
-impl Slot {
-    fn new(name: Arc<str>) -> Self {
-        Self {
-            state: TopicState::new(name),
-            list: Arc::new(List::empty()),
-            warned: false,
-        }
-    }
-
-    /// Changes the list without anybody who walks it noticing. What `change` takes out of the list
-    /// must outlive the shard's lock: dropping a listener runs foreign code.
-    fn change<R>(&mut self, change: impl FnOnce(&mut List) -> R) -> R {
-        if Arc::get_mut(&mut self.list).is_none() {
-            self.list = Arc::new(self.list.copy());
-        }
-        let list = Arc::get_mut(&mut self.list).expect("a fresh list has one owner");
-        let result = change(list);
-        list.version = self.state.advance(!list.entries.is_empty());
-        result
-    }
-
-    fn count(&self) -> usize {
-        self.list.entries.len()
-    }
-
-    fn is_vacant(&self) -> bool {
-        self.count() == 0 && self.state.handles.load(Relaxed) == 0
-    }
 }
 
 impl Default for Emitter {
@@ -150,12 +122,10 @@ impl Emitter {
     pub fn with_limits(limits: Limits) -> Self {
         Self {
             inner: Arc::new(Inner {
-                topics: DashMap::new(),
-                topic_count: AtomicUsize::new(0),
-                listener_count: AtomicUsize::new(0),
+                registry: Registry::new(limits),
                 next_id: AtomicU64::new(0),
                 max_listeners: AtomicUsize::new(DEFAULT_MAX_LISTENERS),
-                limits,
+                schedulers: Lock::new("emitter schedulers", Vec::new()),
                 counters: Counters::default(),
                 hooks: Hooks::default(),
             }),
@@ -172,7 +142,7 @@ impl Emitter {
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome,
     {
-        self.register(event, Place::Last, Times::Always, Closure(listener))
+        self.listen(event, Place::Last, Times::Always, Closure(listener))
     }
 
     /// Calls `listener` for the next `event` only. It is removed before it runs, and runs exactly
@@ -186,7 +156,7 @@ impl Emitter {
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome,
     {
-        self.register(event, Place::Last, Times::Once, Closure(listener))
+        self.listen(event, Place::Last, Times::Once, Closure(listener))
     }
 
     /// [`on`](Self::on), but before the listeners that are there already.
@@ -199,7 +169,7 @@ impl Emitter {
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome,
     {
-        self.register(event, Place::First, Times::Always, Closure(listener))
+        self.listen(event, Place::First, Times::Always, Closure(listener))
     }
 
     /// [`once`](Self::once), but before the listeners that are there already.
@@ -212,7 +182,7 @@ impl Emitter {
         F: Fn(&Event<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome,
     {
-        self.register(event, Place::First, Times::Once, Closure(listener))
+        self.listen(event, Place::First, Times::Once, Closure(listener))
     }
 
     /// [`on`](Self::on) for a listener that wants the payload and nothing else. An event that
@@ -275,11 +245,10 @@ impl Emitter {
 
     /// [`emit`](Self::emit) with a payload whose type the caller does not know.
     pub fn emit_any(&self, event: &str, payload: &Payload) -> bool {
-        let list = match self.inner.topics.get(event) {
-            Some(slot) if slot.count() > 0 => Arc::clone(&slot.list),
-            _ => return self.emit_to_nobody(event, payload),
-        };
-        self.run(&list, event, payload)
+        match self.inner.registry.listeners(event) {
+            Some(list) => self.run(&list, event, payload),
+            None => self.emit_to_nobody(event, payload),
+        }
     }
 
     /// Resolves a name to a handle that emits without looking it up.
@@ -288,25 +257,27 @@ impl Emitter {
     ///
     /// [`RegisterError`] when a bound is reached: a topic that has a handle counts as one.
     pub fn topic(&self, event: &str) -> Result<Topic, RegisterError> {
-        let slot = self.slot(event).inspect_err(|_| self.refuse())?;
-        slot.state.handles.fetch_add(1, Relaxed);
-        Ok(Topic::new(self.clone(), Arc::clone(&slot.state)))
+        let state = self
+            .inner
+            .registry
+            .handle(event)
+            .inspect_err(|_| self.refuse())?;
+        Ok(Topic::new(self.clone(), state))
     }
 
     /// How many listeners an emit of `event` would call.
     pub fn listener_count(&self, event: &str) -> usize {
-        self.inner.topics.get(event).map_or(0, |slot| slot.count())
+        self.inner.registry.counts(event).0
+    }
+
+    /// How many answering listeners a gather of `event` would ask.
+    pub fn answerer_count(&self, event: &str) -> usize {
+        self.inner.registry.counts(event).1
     }
 
     /// The events that have listeners, answering ones included, sorted by name.
     pub fn event_names(&self) -> Vec<Arc<str>> {
-        let topics = self.inner.topics.iter();
-        let mut names: Vec<_> = topics
-            .filter(|slot| slot.count() > 0)
-            .map(|slot| Arc::clone(&slot.state.name))
-            .collect();
-        names.sort_unstable();
-        names
+        self.inner.registry.names()
     }
 
     /// Sets the number of listeners on one event above which the warning hook is called, once per
@@ -331,149 +302,72 @@ impl Emitter {
 
     /// The emitter's figures.
     pub fn stats(&self) -> EmitterStats {
-        self.inner.counters.read(
-            self.inner.topic_count.load(Relaxed),
-            self.inner.listener_count.load(Relaxed),
-        )
+        let registry = &self.inner.registry;
+        self.inner
+            .counters
+            .read(registry.topic_count(), registry.registration_count())
     }
 
-    fn register(
+    fn listen(
         &self,
         event: &str,
         place: Place,
         times: Times,
         listener: impl Listen + 'static,
     ) -> Result<Guard, RegisterError> {
-        let inner = &*self.inner;
-        let id = inner.next_id.fetch_add(1, Relaxed);
-        let entry = Entry::new(id, times, listener);
-        let (event, warning) = self
-            .reserve_listener()
-            .and_then(|()| self.slot(event).inspect_err(|_| self.release_listeners(1)))
-            .map(|mut slot| {
-                slot.change(|list| list.insert(entry, place));
-                (Arc::clone(&slot.state.name), self.warning(&mut slot))
-            })
-            .inspect_err(|_| self.refuse())?;
-        if let Some(warning) = warning {
-            Counters::increment(&inner.counters.warnings);
-            inner.hooks.warn(&warning);
-        }
-        Ok(Guard::new(self, ListenerId { event, id }))
-    }
-
-    /// The warning that a slot which has just grown deserves.
-    fn warning(&self, slot: &mut Slot) -> Option<Warning> {
-        let max_listeners = self.inner.max_listeners.load(Relaxed);
-        let count = slot.count();
-        if max_listeners == 0 || count <= max_listeners || slot.warned {
-            return None;
-        }
-        slot.warned = true;
-        Some(Warning {
-            event: Arc::clone(&slot.state.name),
-            count,
-            max_listeners,
+        self.register(event, |id| {
+            Registration::Listener(Entry::new(id, times, listener), place)
         })
     }
 
-    /// The slot of an event, made if there is none. The caller drops it before it calls out.
-    fn slot(&self, event: &str) -> Result<RefMut<'_, Arc<str>, Slot>, RegisterError> {
+    fn register(
+        &self,
+        event: &str,
+        registration: impl FnOnce(u64) -> Registration,
+    ) -> Result<Guard, RegisterError> {
         let inner = &*self.inner;
-        if let Some(slot) = inner.topics.get_mut(event) {
-            return Ok(slot);
+        let id = inner.next_id.fetch_add(1, Relaxed);
+        let max_listeners = inner.max_listeners.load(Relaxed);
+        let registered = inner
+            .registry
+            .register(event, registration(id), max_listeners)
+            .inspect_err(|_| self.refuse())?;
+        if let Some(count) = registered.above_max {
+            Counters::increment(&inner.counters.warnings);
+            let event = Arc::clone(&registered.event);
+            inner.hooks.warn(&Warning {
+                event,
+                count,
+                max_listeners,
+            });
         }
-        if event.len() > inner.limits.max_name_bytes {
-            return Err(RegisterError::NameTooLong);
-        }
-        if !reserve(&inner.topic_count, inner.limits.max_topics) {
-            return Err(RegisterError::TooManyTopics);
-        }
-        let name: Arc<str> = event.into();
-        match inner.topics.entry(Arc::clone(&name)) {
-            MapEntry::Occupied(entry) => {
-                inner.topic_count.fetch_sub(1, Relaxed);
-                Ok(entry.into_ref())
-            }
-            MapEntry::Vacant(entry) => Ok(entry.insert(Slot::new(name))),
-        }
-    }
-
-    /// Forgets a topic that has neither listeners nor handles.
-    fn vacate(&self, event: &str) {
-        if self
-            .inner
-            .topics
-            .remove_if(event, |_, slot| slot.is_vacant())
-            .is_some()
-        {
-            self.inner.topic_count.fetch_sub(1, Relaxed);
-        }
-    }
-
-    /// Takes one registration out of the map; the caller drops it, which runs foreign code.
-    fn take(&self, event: &str, id: u64) -> Option<Entry> {
-        let mut slot = self.inner.topics.get_mut(event)?;
-        // Looked for first, because a change copies a list that somebody walks.
-        if !slot.list.entries.iter().any(|entry| entry.id == id) {
-            return None;
-        }
-        let entry = slot.change(|list| list.remove(id));
-        let vacant = slot.is_vacant();
-        drop(slot);
-        self.release_listeners(1);
-        if vacant {
-            self.vacate(event);
-        }
-        entry
+        Ok(Guard::new(
+            self,
+            ListenerId {
+                event: registered.event,
+                id,
+            },
+        ))
     }
 
     fn remove(&self, event: &str, id: u64) -> bool {
-        let entry = self.take(event, id);
-        if let Some(entry) = &entry {
+        let taken = self.inner.registry.take(event, id);
+        if let Some(Registration::Listener(entry, _)) = &taken {
             entry.listener.removed();
         }
-        entry.is_some()
+        taken.is_some()
     }
 
     fn remove_all_of(&self, event: &str) -> usize {
-        let Some(mut slot) = self.inner.topics.get_mut(event) else {
-            return 0;
-        };
-        let entries = slot.change(|list| std::mem::take(&mut list.entries));
-        drop(slot);
-        self.release_listeners(entries.len());
-        self.vacate(event);
+        let (entries, answerers) = self.inner.registry.take_all(event);
         for entry in &entries {
             entry.listener.removed();
         }
-        entries.len()
-    }
-
-    fn reserve_listener(&self) -> Result<(), RegisterError> {
-        reserve(
-            &self.inner.listener_count,
-            self.inner.limits.max_total_listeners,
-        )
-        .then_some(())
-        .ok_or(RegisterError::TooManyListeners)
-    }
-
-    fn release_listeners(&self, count: usize) {
-        self.inner.listener_count.fetch_sub(count, Relaxed);
+        entries.len() + answerers.len()
     }
 
     fn refuse(&self) {
         Counters::increment(&self.inner.counters.refused);
-    }
-
-    /// The current list of an event that has a topic handle.
-    #[cold]
-    fn list(&self, event: &str) -> Arc<List> {
-        match self.inner.topics.get(event) {
-            Some(slot) => Arc::clone(&slot.list),
-            None => Arc::new(List::empty()),
-        }
     }
 
     /// Calls the listeners of one list in order. One `catch_unwind` spans as many of them as do
@@ -533,7 +427,7 @@ impl fmt::Debug for Emitter {
 fn claim(event: &Event<'_>, entry: &Entry) -> bool {
     let claimed = entry.claim();
     if claimed {
-        drop(event.emitter.take(event.name, entry.id));
+        drop(event.emitter.inner.registry.take(event.name, entry.id));
     }
     claimed
 }
@@ -558,13 +452,6 @@ fn failed(event: &Event<'_>, kind: FailureKind, message: Box<str>) {
         }
         _ => emitter.unhandled(&error),
     }
-}
-
-/// Adds one to a count unless it is at its bound.
-fn reserve(count: &AtomicUsize, max: usize) -> bool {
-    count
-        .fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1))
-        .is_ok()
 }
 
 fn for_payload<T, F, R>(

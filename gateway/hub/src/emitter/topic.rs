@@ -136,7 +136,8 @@ impl Topic {
     #[cold]
     fn reload(&self, stale: Option<Arc<List>>) -> Arc<List> {
         drop(stale);
-        self.emitter.list(self.name())
+        let list = self.emitter.inner.registry.listeners(self.name());
+        list.unwrap_or_else(|| Arc::new(List::empty()))
     }
 
     #[cold]
@@ -156,7 +157,7 @@ impl Topic {
         R: IntoOutcome,
     {
         self.emitter
-            .register(self.name(), Place::Last, Times::Always, Closure(listener))
+            .listen(self.name(), Place::Last, Times::Always, Closure(listener))
     }
 
     /// [`Emitter::once`] for this event.
@@ -170,7 +171,7 @@ impl Topic {
         R: IntoOutcome,
     {
         self.emitter
-            .register(self.name(), Place::Last, Times::Once, Closure(listener))
+            .listen(self.name(), Place::Last, Times::Once, Closure(listener))
     }
 }
 
@@ -184,7 +185,7 @@ impl Clone for Topic {
 impl Drop for Topic {
     fn drop(&mut self) {
         if self.state.handles.fetch_sub(1, Relaxed) == 1 {
-            self.emitter.vacate(&self.state.name);
+            self.emitter.inner.registry.vacate(&self.state.name);
         }
     }
 }
