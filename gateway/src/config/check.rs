@@ -35,8 +35,11 @@ pub(super) fn violations(config: &Config) -> Vec<Violation> {
     let mut checker = Checker::default();
     // The walk lends each value mutably, because reading is the same walk.
     config.clone().visit(&mut checker);
+    // Relations between limits that are out of range would only repeat that they are.
+    if checker.violations.is_empty() {
+        checker.limits(config);
+    }
     checker.gateway(config);
-    checker.limits(config);
     checker.listeners(config);
     checker.violations
 }

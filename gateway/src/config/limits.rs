@@ -11,6 +11,12 @@ use serde::Serialize;
 use super::setting::Visitor;
 use super::unit::{ByteSize, Span};
 
+/// The most that `max_message` can be set to; limits that must hold a message are tied to it.
+const LARGEST_MESSAGE: ByteSize = ByteSize::mib(64);
+
+/// The most that `max_outbox_bytes` can be set to.
+const LARGEST_OUTBOX: ByteSize = ByteSize::gib(1);
+
 macro_rules! limits {
     ($( $(#[$doc:meta])+ $name:ident: $kind:ty = $default:expr, $min:expr => $max:expr; )+) => {
         /// Every bound of the gateway.
@@ -34,19 +40,19 @@ macro_rules! limits {
 limits! {
     /// The largest message, command or line taken from a peer, whatever the wire. Default 64KiB,
     /// from 1KiB to 64MiB. Worst case: this much for each session that leaves one unfinished.
-    max_message: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => ByteSize::mib(64);
+    max_message: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => LARGEST_MESSAGE;
     /// Frames in one WebSocket message. Default 1024, from 1 to 1000000. Worst case: no memory, the
     /// parts are joined as they come; it bounds the work that empty frames can cause.
     max_fragments: usize = 1024, 1 => 1_000_000;
     /// What may wait to be written to one session, in bytes. Default 1MiB, or twice `max_message`
     /// where that is more; from 4KiB to 1GiB. Worst case: this much for each session, though a
     /// message that waits in many outboxes is held once.
-    max_outbox_bytes: ByteSize = ByteSize::mib(1), ByteSize::kib(4) => ByteSize::gib(1);
+    max_outbox_bytes: ByteSize = ByteSize::mib(1), ByteSize::kib(4) => LARGEST_OUTBOX;
     /// What may wait to be written to one session, in messages. Default 1000, from 16 to 1000000.
     /// Worst case: 48 bytes for each, in each session.
     max_outbox_messages: usize = 1000, 16 => 1_000_000;
-    /// Rooms and patterns that one session may be in. Default 128, from 1 to 65536. Worst case:
-    /// about 200 bytes for each, in each session.
+    /// Rooms and patterns that one session may be in. Default 128, or `max_rooms` where that is less;
+    /// from 1 to 65536. Worst case: about 200 bytes for each, in each session.
     max_rooms_per_session: usize = 128, 1 => 65_536;
     /// Rooms that exist at a time. Default 100000, from 1 to 10000000. Worst case: 1 KiB for each,
     /// and its history (`rooms.history.bytes`).
@@ -74,7 +80,7 @@ limits! {
     /// The body of one HTTP request, in bytes. Default 64KiB, or `max_message` where that is more;
     /// from 1KiB to 64MiB. Worst case: this much for each of `max_requests_per_session`, in each
     /// HTTP session.
-    max_body: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => ByteSize::mib(64);
+    max_body: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => LARGEST_MESSAGE;
     /// Requests that one session may have open: HTTP/2 streams, and room requests not answered yet.
     /// Default 16, from 1 to 1000. Worst case: `max_body` for each.
     max_requests_per_session: usize = 16, 1 => 1000;
@@ -93,8 +99,8 @@ limits! {
     /// How long a session may be silent before it is pinged. Default 25s, from 1s to 1h. Worst case:
     /// no memory; two packets for each idle session in this time.
     ping_interval: Span = Span::seconds(25), Span::seconds(1) => Span::hours(1);
-    /// How long the answer to a ping may take. Default 10s, from 100ms to `ping_interval`. Worst
-    /// case: a dead session is kept this long after `ping_interval`.
+    /// How long the answer to a ping may take. Default 10s, or `ping_interval` where that is less;
+    /// from 100ms to 1h. Worst case: a dead session is kept this long after `ping_interval`.
     pong_timeout: Span = Span::seconds(10), Span::millis(100) => Span::hours(1);
     /// How long TLS and the first command may take together. Default 10s, from 100ms to 5m. Worst
     /// case: a peer that sends nothing holds a connection this long.
@@ -114,8 +120,9 @@ limits! {
     /// How long a UDP membership lasts without a datagram. Default 30s, from 1s to 1h. Worst case: a
     /// silent peer is sent messages this long.
     udp_lease: Span = Span::seconds(30), Span::seconds(1) => Span::hours(1);
-    /// How long a room request waits for replies unless it says otherwise. Default 10s, from 1ms to
-    /// `max_request_timeout`. Worst case: its replies are held this long.
+    /// How long a room request waits for replies unless it says otherwise. Default 10s, or
+    /// `max_request_timeout` where that is less; from 1ms to 1h. Worst case: its replies are held this
+    /// long.
     request_timeout: Span = Span::seconds(10), Span::millis(1) => Span::hours(1);
     /// The longest time a request may ask for: replies in a room, messages in a long poll. Default
     /// 1m, from 1s to 1h. Worst case: one of `max_waiters` is taken this long.
@@ -165,14 +172,29 @@ impl Limits {
         None
     }
 
-    /// Raises those defaults that follow from other limits; `is_set` tells which keys were given.
+    /// Adapts defaults to limits that were given, so that relations break only between limits that
+    /// somebody wrote; `is_set` tells which keys were.
     pub(super) fn derive(&mut self, is_set: impl Fn(&str) -> bool) {
+        // What is out of range is refused anyway, and must not spread to other limits.
+        let message = self.max_message.min(LARGEST_MESSAGE);
         if !is_set("max_outbox_bytes") {
-            let least = ByteSize::bytes(self.max_message.get().saturating_mul(2));
+            let least = ByteSize::bytes(message.get().saturating_mul(2));
             self.max_outbox_bytes = self.max_outbox_bytes.max(least);
         }
         if !is_set("max_body") {
-            self.max_body = self.max_body.max(self.max_message);
+            self.max_body = self.max_body.max(message);
+        }
+        if !is_set("max_rooms_per_session") {
+            self.max_rooms_per_session = self.max_rooms_per_session.min(self.max_rooms.max(1));
+        }
+        if !is_set("pong_timeout") {
+            self.pong_timeout = self
+                .pong_timeout
+                .min(self.ping_interval.max(Span::seconds(1)));
+        }
+        if !is_set("request_timeout") {
+            let longest = self.max_request_timeout.max(Span::seconds(1));
+            self.request_timeout = self.request_timeout.min(longest);
         }
     }
 }
@@ -184,6 +206,8 @@ impl Default for Limits {
 }
 
 const _: () = assert!(Limits::DEFAULT.broken_relation().is_none());
+// Even the largest message fits where `derive` makes room for it.
+const _: () = assert!(2 * LARGEST_MESSAGE.get() <= LARGEST_OUTBOX.get());
 // A publish over HTTP carries what one over WebSocket may.
 const _: () = assert!(Limits::DEFAULT.max_body.get() >= Limits::DEFAULT.max_message.get());
 // RFC 9000 §14.1 and §14.2: 1200 bytes pass every path that QUIC can use.

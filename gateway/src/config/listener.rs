@@ -35,7 +35,7 @@ words! {
         /// Pages, API, WebSocket and the other routes.
         Http = "http",
     }
-    unavailable { "proxy", "exec" }
+    planned { "proxy", "exec" }
 }
 
 words! {

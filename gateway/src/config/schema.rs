@@ -32,7 +32,12 @@ impl Bounds<'_> {
     fn property(&mut self, key: &str) -> Option<&mut Value> {
         let mut pointer = String::new();
         for part in self.path.iter().copied().chain([key]) {
-            if let Some(reference) = self.schema.pointer(&pointer)?.get("$ref")?.as_str() {
+            let reference = self
+                .schema
+                .pointer(&pointer)?
+                .get("$ref")
+                .and_then(Value::as_str);
+            if let Some(reference) = reference {
                 pointer = reference.trim_start_matches('#').to_owned();
             }
             pointer.push_str(&format!("/properties/{part}"));

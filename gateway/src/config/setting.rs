@@ -23,6 +23,11 @@ pub(super) trait Setting: Sized {
     /// Reads a value from an environment variable.
     fn from_text(text: &str) -> Option<Self>;
 
+    /// Whether a text that could not be read names something that is planned.
+    fn is_planned(_text: &str) -> bool {
+        false
+    }
+
     /// What may have been meant by a text that could not be read.
     fn hint(_text: &str) -> Option<String> {
         None
@@ -87,7 +92,7 @@ impl Setting for bool {
 
 impl Setting for usize {
     fn expected() -> String {
-        "a whole number".to_owned()
+        "a whole number from 0".to_owned()
     }
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self> {
@@ -277,6 +282,10 @@ impl<T: Setting> Setting for Option<T> {
         T::from_text(text).map(Some)
     }
 
+    fn is_planned(text: &str) -> bool {
+        T::is_planned(text)
+    }
+
     fn hint(text: &str) -> Option<String> {
         T::hint(text)
     }
@@ -293,7 +302,7 @@ macro_rules! words {
         pub enum $name:ident {
             $( $(#[$doc:meta])* $variant:ident = $word:literal, )+
         }
-        $( unavailable { $($later:literal),+ $(,)? } )?
+        $( planned { $($planned:literal),+ $(,)? } )?
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -331,10 +340,12 @@ macro_rules! words {
                 match text { $( $word => Some(Self::$variant), )+ _ => None }
             }
 
+            fn is_planned(text: &str) -> bool {
+                let planned: &[&str] = &[$( $($planned),+ )?];
+                planned.contains(&text)
+            }
+
             fn hint(text: &str) -> Option<String> {
-                $( if [$($later),+].contains(&text) {
-                    return Some(format!("`{text}` is not available in this version"));
-                } )?
                 let near = $crate::config::setting::nearest(text, [$( $word ),+])?;
                 Some(format!("did you mean \"{near}\"?"))
             }

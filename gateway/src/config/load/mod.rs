@@ -5,20 +5,19 @@
 //! What was never asked for is unknown. Rules that concern values, not their form, are those of
 //! `check.rs`; their violations come back by path and find their place here.
 
+mod listener;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Config;
 use super::check;
 use super::error::{ConfigError, Place, Problem, shown};
-use super::listener::{Handler, ListenerConfig, Protocol, Route};
 use super::setting::{Setting, Visitor, nearest};
-use super::{Config, MAX_LISTENERS};
 
 /// What every variable that sets a key begins with, before the section.
 const PREFIX: &str = "ROOMWIRE_";
@@ -39,7 +38,9 @@ pub(super) fn load(
     };
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(refused(errors.iter().map(syntax_problem).collect()));
+        let mut problems: Vec<_> = errors.iter().map(syntax_problem).collect();
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        return Err(refused(problems));
     }
     let mut loader = Loader::new(environment);
     let config = loader.read(document.get_ref());
@@ -165,160 +166,6 @@ impl<'a> Loader<'a> {
         self.problems
     }
 
-    /// `[[listener]]` replaces the default listeners as a whole.
-    fn listeners(&mut self, document: &'a DeTable<'a>) -> Vec<ListenerConfig> {
-        if let Some(frame) = self.frames.last_mut() {
-            frame.known.push("listener");
-        }
-        let Some((_, value)) = document.get_key_value("listener") else {
-            let mut listeners = ListenerConfig::defaults();
-            for (index, listener) in listeners.iter_mut().enumerate() {
-                if let Some(read) = self.listener(index, None, Some(listener)) {
-                    *listener = read;
-                }
-            }
-            return listeners;
-        };
-        let place = Place::span(value.span());
-        let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|items| {
-            items
-                .iter()
-                .map(|item| Some((item.get_ref().as_table()?, item.span())))
-                .collect()
-        });
-        let Some(tables) = tables else {
-            let found = described(value.get_ref());
-            self.problem(
-                place,
-                format!("`listener` must be tables that begin with [[listener]], not {found}"),
-            );
-            return Vec::new();
-        };
-        if tables.is_empty() {
-            let message = "there is no listener: add a [[listener]], or leave `listener` out to \
-                           have the default ones";
-            self.problem(place, message.to_owned());
-        }
-        if tables.len() > MAX_LISTENERS {
-            let message = format!(
-                "there are {} listeners, and at most {MAX_LISTENERS} are possible",
-                tables.len()
-            );
-            self.problem(Place::span(value.span()), message);
-        }
-        let read = |(index, (table, span)): (usize, (&'a DeTable<'a>, _))| {
-            self.places
-                .insert(check::listener_path(index, ""), Place::span(span));
-            self.listener(index, Some(table), None)
-        };
-        tables
-            .into_iter()
-            .take(MAX_LISTENERS)
-            .enumerate()
-            .filter_map(read)
-            .collect()
-    }
-
-    /// Reads one listener from the file, or lets the environment override a default one. `None`
-    /// where something without a default is missing or wrong, which is then a problem.
-    fn listener(
-        &mut self,
-        index: usize,
-        table: Option<&'a DeTable<'a>>,
-        default: Option<&ListenerConfig>,
-    ) -> Option<ListenerConfig> {
-        let written = table.and_then(|table| table.get("name")?.get_ref().as_str());
-        let name = written
-            .or_else(|| default.map(|listener| listener.name.as_str()))
-            .unwrap_or_default();
-        let mut raw = RawListener {
-            name: Some(name.to_owned()),
-            protocol: default.map(|listener| listener.protocol),
-            bind: default.map(|listener| listener.bind),
-            handler: default.map(|listener| listener.handler),
-            certificate: None,
-            key: None,
-        };
-        let before = self.problems.len();
-        self.frames.push(Frame {
-            path: check::listener_path(index, ""),
-            title: "[[listener]]".to_owned(),
-            table,
-            known: Vec::new(),
-        });
-        self.named("name", None, &mut raw.name);
-        let variable = |key: &str| format!("{PREFIX}LISTENER_{}_{}", shouted(name), shouted(key));
-        self.named("protocol", Some(variable("protocol")), &mut raw.protocol);
-        self.named("bind", Some(variable("bind")), &mut raw.bind);
-        self.named("handler", Some(variable("handler")), &mut raw.handler);
-        self.named(
-            "certificate",
-            Some(variable("certificate")),
-            &mut raw.certificate,
-        );
-        self.named("key", Some(variable("key")), &mut raw.key);
-        let routes = self.routes();
-        self.leave();
-
-        let missing: Vec<_> = [
-            ("name", written.is_none() && default.is_none()),
-            ("protocol", raw.protocol.is_none()),
-            ("bind", raw.bind.is_none()),
-        ]
-        .into_iter()
-        .filter_map(|(key, is_missing)| is_missing.then_some(key))
-        .collect();
-        if !missing.is_empty() && self.problems.len() == before {
-            let place = self.places.get(&check::listener_path(index, "")).cloned();
-            let message = format!("this listener has no `{}`", missing.join("` and no `"));
-            self.problem(place.unwrap_or(Place::Nowhere), message);
-        }
-        let mut listener = ListenerConfig::new(name, raw.protocol?, raw.bind?);
-        listener.handler = raw.handler.unwrap_or(listener.handler);
-        listener.certificate = raw.certificate;
-        listener.key = raw.key;
-        listener.routes.extend(routes);
-        Some(listener)
-    }
-
-    /// The routes as written; those that every HTTP listener has are not added here.
-    fn routes(&mut self) -> BTreeMap<String, Route> {
-        let mut routes = BTreeMap::new();
-        let Some(frame) = self.frames.last_mut() else {
-            return routes;
-        };
-        frame.known.push("routes");
-        let Some(value) = frame.table.and_then(|table| table.get("routes")) else {
-            return routes;
-        };
-        let path = format!("{}.routes", frame.path);
-        self.places.insert(path.clone(), Place::span(value.span()));
-        let Some(table) = value.get_ref().as_table() else {
-            let found = described(value.get_ref());
-            self.problem(
-                Place::span(value.span()),
-                format!("`routes` must be a table from path to handler, such as {{ \"/ws\" = \"rooms\" }}, not {found}"),
-            );
-            return routes;
-        };
-        for (key, value) in table.iter() {
-            self.places
-                .insert(format!("{path}.{}", key.get_ref()), Place::span(key.span()));
-            let place = Place::span(value.span());
-            if value.get_ref().get("static").is_some() {
-                let message = "`static` routes are not available in this version; available: \
-                               \"rooms\" and \"echo\"";
-                self.problem(place, message.to_owned());
-            } else if let Some(route) = Route::from_toml(value.get_ref()) {
-                routes.insert(key.get_ref().to_string(), route);
-            } else {
-                let message = mismatch::<Route>(key.get_ref(), value.get_ref());
-                self.problem(place, message);
-            }
-        }
-        routes
-    }
-
     /// Reads `key` of the present table, and `variable` in its place where that is set.
     fn named<T: Setting>(&mut self, key: &'static str, variable: Option<String>, value: &mut T) {
         let Some(frame) = self.frames.last_mut() else {
@@ -329,33 +176,50 @@ impl<'a> Loader<'a> {
         self.keys.push((frame.title.clone(), key));
         if let Some(found) = frame.table.and_then(|table| table.get(key)) {
             let place = Place::span(found.span());
+            self.place(path.clone(), place.clone());
             match T::from_toml(found.get_ref()) {
                 Some(read) => *value = read,
-                None => self.problem(place.clone(), mismatch::<T>(key, found.get_ref())),
+                None => self.problem(place, mismatch::<T>(key, found.get_ref())),
             }
-            self.places.insert(path.clone(), place);
         }
-        let Some(variable) = variable else {
+        if let Some(variable) = variable {
+            self.overridden(path, variable, value);
+        }
+    }
+
+    /// Reads `variable`, where it is set, in place of what the file says at `path`.
+    fn overridden<T: Setting>(&mut self, path: String, variable: String, value: &mut T) {
+        self.variables.insert(variable.clone());
+        let Some(given) = self.environment.remove(&variable) else {
             return;
         };
-        if let Some(given) = self.environment.remove(&variable) {
-            let shown_value = given.to_string_lossy().into_owned();
-            let place = Place::Environment {
-                variable: variable.clone(),
-                value: shown_value,
-            };
-            let text = given.to_str();
-            match text.and_then(T::from_text) {
-                Some(read) => *value = read,
-                None => {
-                    let message =
-                        text_mismatch::<T>(&variable, text.unwrap_or("text that is not UTF-8"));
-                    self.problem(place.clone(), message);
-                }
-            }
-            self.places.insert(path, place);
+        let text = given.to_string_lossy().into_owned();
+        let place = Place::Environment {
+            variable: variable.clone(),
+            value: text.clone(),
+        };
+        self.place(path, place.clone());
+        match given.to_str().and_then(T::from_text) {
+            Some(read) => *value = read,
+            None => self.problem(place, text_mismatch::<T>(&variable, &text)),
         }
-        self.variables.insert(variable);
+    }
+
+    /// Notes that a key of the present table is known.
+    fn note_key(&mut self, key: &'static str) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.known.push(key);
+        }
+    }
+
+    /// A key of the present table as it is in the file, and its path.
+    fn find(&self, key: &str) -> Option<(String, &'a Spanned<DeValue<'a>>)> {
+        let frame = self.frames.last()?;
+        Some((join(&frame.path, key), frame.table?.get(key)?))
+    }
+
+    fn place(&mut self, path: String, place: Place) {
+        self.places.insert(path, place);
     }
 
     fn problem(&mut self, place: Place, message: String) {
@@ -400,23 +264,19 @@ impl<'a> Loader<'a> {
 
     fn unknown_variable_message(&self, variable: &str) -> String {
         let start = format!("{} is no key of the configuration", shown(variable));
-        match nearest(variable, self.variables.iter().map(String::as_str)) {
-            Some(near) => format!("{start}; did you mean {near}?"),
+        // Without the prefix, which would make all names alike.
+        let known = self
+            .variables
+            .iter()
+            .filter_map(|known| known.strip_prefix(PREFIX));
+        let word = variable.strip_prefix(PREFIX).unwrap_or(variable);
+        match nearest(word, known) {
+            Some(near) => format!("{start}; did you mean {PREFIX}{near}?"),
             None => {
                 format!("{start}; it must be {PREFIX}SECTION_KEY, or {PREFIX}LISTENER_NAME_KEY")
             }
         }
     }
-}
-
-/// A listener of which something may be missing.
-struct RawListener {
-    name: Option<String>,
-    protocol: Option<Protocol>,
-    bind: Option<SocketAddr>,
-    handler: Option<Handler>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
 }
 
 impl Visitor for Loader<'_> {
@@ -502,6 +362,12 @@ fn mismatch<T: Setting>(key: &str, found: &DeValue<'_>) -> String {
 }
 
 fn text_mismatch<T: Setting>(name: &str, text: &str) -> String {
+    if T::is_planned(text) {
+        let available = T::expected();
+        return format!(
+            "{name} \"{text}\" is not available in this version; available: {available}"
+        );
+    }
     let message = format!("{name} must be {}, not \"{}\"", T::expected(), shown(text));
     match T::hint(text) {
         Some(hint) => format!("{message}; {hint}"),
