@@ -5,7 +5,7 @@
 //! socket, no configuration and no other crate of the workspace; the time is an argument.
 //!
 //! The one idea: every certificate becomes a [`CertifiedKey`](rustls::sign::CertifiedKey), whether
-//! an operator supplied it ([`load`]) or [`DevelopmentCertificates::ensure`] made it, and
+//! an operator supplied it ([`load()`]) or [`DevelopmentCertificates::ensure`] made it, and
 //! [`server_config`] takes it from there. Read `development.rs` next.
 
 mod development;

@@ -25,7 +25,7 @@ pub fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     load_with(certificate, key, GROUP_MAY_READ)
 }
 
-/// As [`load`], refusing a key whose mode has one of the bits in `forbidden`.
+/// As [`load()`], refusing a key whose mode has one of the bits in `forbidden`.
 pub(crate) fn load_with(
     certificate: &Path,
     key: &Path,

@@ -51,7 +51,7 @@ pub fn trust_instructions(ca: &Path) -> String {
         text.push_str(&format!("{place:<17} {what}\n"));
     }
     text.push_str(
-        "It signs for localhost, 127.0.0.1 and ::1 only; \
+        "It can sign for loopback names and addresses only; \
          whoever has its key can pose as those, so keep ca-key.pem to yourself.\n",
     );
     text

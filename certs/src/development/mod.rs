@@ -23,7 +23,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::Error;
 use crate::file::{self, CERTIFICATE_MODE, KEY_MODE, LockedDirectory, OWNER_ONLY};
-use crate::inspect::{describe, parse};
+use crate::inspect::{CertificateInfo, describe, parse};
 use crate::load::{load_with, read_chain};
 
 /// File name of the development CA's certificate.
@@ -137,24 +137,17 @@ impl Paths {
         let leaf = parse(leaf, &self.leaf)?;
         let info = describe(&leaf);
         Ok(leaf.verify_signature(Some(ca.public_key())).is_ok()
-            && is_fresh(info.not_before, info.not_after, now)
-            && is_fresh(time_of(&ca).0, time_of(&ca).1, now)
+            && is_fresh(&info, now)
+            && is_fresh(&describe(&ca), now)
             && DEVELOPMENT_NAMES
                 .iter()
                 .all(|name| info.names.iter().any(|own| own == name)))
     }
 }
 
-fn time_of(
-    certificate: &x509_parser::certificate::X509Certificate<'_>,
-) -> (SystemTime, SystemTime) {
-    let info = describe(certificate);
-    (info.not_before, info.not_after)
-}
-
 /// Whether a certificate is valid now and will be for a while.
-fn is_fresh(not_before: SystemTime, not_after: SystemTime, now: SystemTime) -> bool {
-    not_before <= now && now + RENEW_BEFORE < not_after
+fn is_fresh(certificate: &CertificateInfo, now: SystemTime) -> bool {
+    certificate.not_before <= now && now + RENEW_BEFORE < certificate.not_after
 }
 
 /// The CA with its key, able to sign.
@@ -192,9 +185,8 @@ impl Authority {
             return Ok(None);
         };
         let certificate = parse(der, &paths.ca)?;
-        let (not_before, not_after) = time_of(&certificate);
         if certificate.public_key().raw != key.subject_public_key_info()
-            || !is_fresh(not_before, not_after, now)
+            || !is_fresh(&describe(&certificate), now)
         {
             return Ok(None);
         }

@@ -3,8 +3,11 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionCommon, HandshakeKind, RootCertStore, ServerConfig,
+    ServerConnection,
+};
 
 use super::*;
 use crate::{ALPN_HTTP, inspect, resolver, server_config};
@@ -247,47 +250,70 @@ impl rustls::time_provider::TimeProvider for FixedTime {
     }
 }
 
-/// Shakes hands in memory as a client that trusts the CA's file; returns the agreed protocol.
+#[test]
+fn a_client_that_comes_back_resumes_with_its_ticket() {
+    let (_parent, path) = directory();
+    let made = ensure(&path, now());
+    let client = client_config(&made.ca_path, now());
+    let server = server_config(resolver(made.leaf), ALPN_HTTP).unwrap();
+    let first = connect(&client, &server, "localhost").unwrap();
+    assert_ne!(first.handshake_kind(), Some(HandshakeKind::Resumed));
+    let second = connect(&client, &server, "localhost").unwrap();
+    assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed));
+}
+
+/// Shakes hands as a client that trusts the CA's file; returns the agreed protocol.
 fn handshake(
     made: &DevelopmentCertificates,
     now: SystemTime,
     name: &str,
 ) -> Result<Option<Vec<u8>>, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(read_chain(&made.ca_path).unwrap().remove(0))
-        .unwrap();
-    let mut config = rustls::ClientConfig::builder_with_details(
-        Arc::new(crate::provider()),
-        Arc::new(FixedTime(now)),
-    )
-    .with_safe_default_protocol_versions()?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
-    config.alpn_protocols = ALPN_HTTP.iter().map(|protocol| protocol.to_vec()).collect();
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = rustls::ClientConnection::new(Arc::new(config), name)?;
-    let served = server_config(resolver(made.leaf.clone()), ALPN_HTTP).unwrap();
-    let mut server = rustls::ServerConnection::new(served)?;
-    while client.is_handshaking() || server.is_handshaking() {
-        let mut bytes = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut bytes).unwrap();
-        }
-        let mut input = bytes.as_slice();
-        while !input.is_empty() {
-            server.read_tls(&mut input).unwrap();
-            server.process_new_packets()?;
-        }
-        let mut bytes = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut bytes).unwrap();
-        }
-        let mut input = bytes.as_slice();
-        while !input.is_empty() {
-            client.read_tls(&mut input).unwrap();
-            client.process_new_packets()?;
-        }
-    }
+    let server = server_config(resolver(made.leaf.clone()), ALPN_HTTP).unwrap();
+    let client = connect(&client_config(&made.ca_path, now), &server, name)?;
     Ok(client.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+fn client_config(ca: &Path, now: SystemTime) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(read_chain(ca).unwrap().remove(0)).unwrap();
+    let provider = Arc::new(crate::provider());
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(FixedTime(now)))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = ALPN_HTTP.iter().map(|protocol| protocol.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// Shakes hands in memory, up to and including the server's tickets.
+fn connect(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    name: &str,
+) -> Result<ClientConnection, rustls::Error> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name)?;
+    let mut server = ServerConnection::new(Arc::clone(server))?;
+    while client.is_handshaking() || server.is_handshaking() {
+        transfer(&mut client, &mut server)?;
+        transfer(&mut server, &mut client)?;
+    }
+    Ok(client)
+}
+
+fn transfer<A, B>(
+    from: &mut ConnectionCommon<A>,
+    to: &mut ConnectionCommon<B>,
+) -> Result<(), rustls::Error> {
+    let mut bytes = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut bytes).unwrap();
+    }
+    let mut input = bytes.as_slice();
+    while !input.is_empty() {
+        to.read_tls(&mut input).unwrap();
+        to.process_new_packets()?;
+    }
+    Ok(())
 }
