@@ -143,7 +143,8 @@ impl Checker {
             }
             if let Some(other) = addresses.insert((transport, listener.bind), &listener.name) {
                 let message = format!(
-                    "the listeners `{other}` and `{}` both bind {transport} {}: give each its own port",
+                    "the listeners `{other}` and `{}` both bind {transport} {}: \
+                     give each its own port",
                     listener.name, listener.bind
                 );
                 self.add(listener_path(index, "bind"), message);
@@ -169,15 +170,16 @@ impl Checker {
                 .map(|handler| handler.as_str())
                 .collect();
             let message = format!(
-                "a listener for {protocol} has the handler {}, not \"{handler}\"",
+                "a listener for {protocol} can have the handler {}, not \"{handler}\"",
                 one_of(&possible)
             );
             self.add(listener_path(index, "handler"), message);
         }
         if !listener.is_loopback() && !open {
             let message = format!(
-                "listener `{}` binds {bind}, which other machines may reach: bind a loopback address \
-                 (127.0.0.1 or [::1]), or say `open = true` in [gateway] if anyone may use the gateway",
+                "listener `{}` binds {bind}, which other machines may reach: bind a loopback \
+                 address (127.0.0.1 or [::1]), or say `open = true` in [gateway] if anyone may \
+                 use the gateway",
                 shown(name)
             );
             self.add(listener_path(index, "bind"), message);
@@ -216,7 +218,8 @@ impl Checker {
             let path_of_route = listener_path(index, &format!("routes.{path}"));
             if !is_path(path) {
                 let message = format!(
-                    "a route is a path that begins with `/`, of letters, digits and `/-._~`, not \"{}\"",
+                    "a route is a path that begins with `/`, of letters, digits and `/-._~`, \
+                     not \"{}\"",
                     shown(path)
                 );
                 self.add(path_of_route, message);

@@ -51,8 +51,8 @@ limits! {
     /// What may wait to be written to one session, in messages. Default 1000, from 16 to 1000000.
     /// Worst case: 48 bytes for each, in each session.
     max_outbox_messages: usize = 1000, 16 => 1_000_000;
-    /// Rooms and patterns that one session may be in. Default 128, or `max_rooms` where that is less;
-    /// from 1 to 65536. Worst case: about 200 bytes for each, in each session.
+    /// Rooms and patterns that one session may be in. Default 128, or `max_rooms` where that is
+    /// less; from 1 to 65536. Worst case: about 200 bytes for each, in each session.
     max_rooms_per_session: usize = 128, 1 => 65_536;
     /// Rooms that exist at a time. Default 100000, from 1 to 10000000. Worst case: 1 KiB for each,
     /// and its history (`rooms.history.bytes`).
@@ -74,8 +74,8 @@ limits! {
     /// Messages in one answer from history. Default 1000, from 1 to 100000. Worst case: references
     /// to messages that the history holds anyway, until they are encoded into the outbox.
     max_history_page: usize = 1000, 1 => 100_000;
-    /// The headers of one HTTP request, in bytes. Default 16KiB, from 8KiB to 1MiB. Worst case: this
-    /// much for each HTTP session.
+    /// The headers of one HTTP request, in bytes. Default 16KiB, from 8KiB to 1MiB. Worst case:
+    /// this much for each HTTP session.
     max_header: ByteSize = ByteSize::kib(16), ByteSize::kib(8) => ByteSize::mib(1);
     /// The body of one HTTP request, in bytes. Default 64KiB, or `max_message` where that is more;
     /// from 1KiB to 64MiB. Worst case: this much for each of `max_requests_per_session`, in each
@@ -92,12 +92,13 @@ limits! {
     max_udp_sessions: usize = 10_000, 1 => 1_000_000;
     /// The largest datagram sent, in bytes; a larger event is answered by an error. Default 1200B,
     /// from 512B to 65507B. Worst case: no memory; above the path's MTU datagrams are lost.
-    max_udp_datagram: ByteSize = ByteSize::bytes(1200), ByteSize::bytes(512) => ByteSize::bytes(65_507);
+    max_udp_datagram: ByteSize =
+        ByteSize::bytes(1200), ByteSize::bytes(512) => ByteSize::bytes(65_507);
     /// HTTP requests that wait for messages: long polls and event streams. Default 10000, from 0 to
     /// 1000000. Worst case: `max_outbox_bytes` for each.
     max_waiters: usize = 10_000, 0 => 1_000_000;
-    /// How long a session may be silent before it is pinged. Default 25s, from 1s to 1h. Worst case:
-    /// no memory; two packets for each idle session in this time.
+    /// How long a session may be silent before it is pinged. Default 25s, from 1s to 1h. Worst
+    /// case: no memory; two packets for each idle session in this time.
     ping_interval: Span = Span::seconds(25), Span::seconds(1) => Span::hours(1);
     /// How long the answer to a ping may take. Default 10s, or `ping_interval` where that is less;
     /// from 100ms to 1h. Worst case: a dead session is kept this long after `ping_interval`.
@@ -108,8 +109,8 @@ limits! {
     /// How long the headers of an HTTP request may take. Default 10s, from 100ms to 5m. Worst case:
     /// `max_header` is held this long.
     header_timeout: Span = Span::seconds(10), Span::millis(100) => Span::minutes(5);
-    /// How long an HTTP connection without a request is kept. Default 1m, from 1s to 1h. Worst case:
-    /// an idle connection is held this long.
+    /// How long an HTTP connection without a request is kept. Default 1m, from 1s to 1h. Worst
+    /// case: an idle connection is held this long.
     idle_http: Span = Span::seconds(60), Span::seconds(1) => Span::hours(1);
     /// How long a socket may refuse to take more before the session ends. Default 5s, from 100ms to
     /// 5m. Worst case: `max_outbox_bytes` is held this long.
@@ -117,12 +118,12 @@ limits! {
     /// How long the key of a publish is remembered. Default 5m, from 1s to 24h. Worst case: about
     /// 300 bytes for each publish with a key in this time.
     idempotency_ttl: Span = Span::minutes(5), Span::seconds(1) => Span::hours(24);
-    /// How long a UDP membership lasts without a datagram. Default 30s, from 1s to 1h. Worst case: a
-    /// silent peer is sent messages this long.
+    /// How long a UDP membership lasts without a datagram. Default 30s, from 1s to 1h. Worst case:
+    /// a silent peer is sent messages this long.
     udp_lease: Span = Span::seconds(30), Span::seconds(1) => Span::hours(1);
     /// How long a room request waits for replies unless it says otherwise. Default 10s, or
-    /// `max_request_timeout` where that is less; from 1ms to 1h. Worst case: its replies are held this
-    /// long.
+    /// `max_request_timeout` where that is less; from 1ms to 1h. Worst case: its replies are held
+    /// this long.
     request_timeout: Span = Span::seconds(10), Span::millis(1) => Span::hours(1);
     /// The longest time a request may ask for: replies in a room, messages in a long poll. Default
     /// 1m, from 1s to 1h. Worst case: one of `max_waiters` is taken this long.

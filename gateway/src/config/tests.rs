@@ -345,15 +345,15 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
     );
     check(
         &format!("{LISTENER}handler = 'http'"),
-        "a listener for tcp has the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
+        "a listener for tcp can have the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
     );
     check(
         &format!("{}handler = 'http'", LISTENER.replace("tcp", "udp")),
-        "a listener for udp has the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
+        "a listener for udp can have the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
     );
     check(
         &format!("{}handler = 'rooms'", LISTENER.replace("tcp", "http")),
-        "a listener for http has the handler \"http\", not \"rooms\"",
+        "a listener for http can have the handler \"http\", not \"rooms\"",
     );
     check(
         &format!("{LISTENER}handler = 'proxy'"),

@@ -147,15 +147,15 @@ impl<'a> Loader<'a> {
         self.place(path.clone(), Place::span(value.span()));
         let Some(table) = value.get_ref().as_table() else {
             let found = described(value.get_ref());
-            self.problem(
-                Place::span(value.span()),
-                format!("`routes` must be a table from path to handler, such as {{ \"/ws\" = \"rooms\" }}, not {found}"),
+            let message = format!(
+                "`routes` must be a table from path to handler, such as {{ \"/ws\" = \"rooms\" }}, \
+                 not {found}"
             );
+            self.problem(Place::span(value.span()), message);
             return routes;
         };
         for (key, value) in table.iter() {
-            self.places
-                .insert(format!("{path}.{}", key.get_ref()), Place::span(key.span()));
+            self.place(format!("{path}.{}", key.get_ref()), Place::span(key.span()));
             let place = Place::span(value.span());
             if value.get_ref().get("static").is_some() {
                 let message = "`static` routes are not available in this version; available: \

@@ -25,6 +25,9 @@ const PREFIX: &str = "ROOMWIRE_";
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
 const SECTIONS: [&str; 4] = ["gateway", "listener", "rooms", "limits"];
 
+/// How messages call the file outside of all sections.
+const TOP: &str = "the configuration";
+
 /// Reads a configuration; `file` is what the text is called in messages.
 pub(super) fn load(
     file: &str,
@@ -118,7 +121,7 @@ impl<'a> Loader<'a> {
         let mut config = Config::default();
         self.frames.push(Frame {
             path: String::new(),
-            title: "the configuration".to_owned(),
+            title: TOP.to_owned(),
             table: Some(document),
             known: Vec::new(),
         });
@@ -246,8 +249,7 @@ impl<'a> Loader<'a> {
         let UnknownKey {
             key, title, known, ..
         } = unknown;
-        let at_top = title == "the configuration";
-        if at_top && key == "auth" {
+        if title == TOP && key == "auth" {
             return "[auth] is not available in this version: remove it, and bind loopback \
                     addresses only, or say `open = true` in [gateway] if anyone may use the gateway"
                 .to_owned();
