@@ -1,1 +1,3 @@
-//! Placeholder header, replaced by the first slice.
+//! Roomwire's gateway as a library.
+
+pub mod config;

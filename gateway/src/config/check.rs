@@ -1,0 +1,264 @@
+//! Rules about a configuration's values, whoever set them: a file, a flag or code.
+//!
+//! A violation names the path of the value at fault; `load.rs` turns it into a place in the file.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use super::Config;
+use super::error::shown;
+use super::listener::{ListenerConfig, Protocol, Route};
+use super::load::shouted;
+use super::setting::{Setting, Visitor, one_of};
+
+/// A rule that a value breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Dotted path of the value; listeners are counted from 0.
+    pub(super) path: String,
+    pub(super) message: String,
+}
+
+/// Paths that the gateway answers itself.
+const OWN_PATHS: [&str; 7] = [
+    "/",
+    "/admin",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+    "/v1",
+];
+
+/// Every rule that the configuration breaks.
+pub(super) fn violations(config: &Config) -> Vec<Violation> {
+    let mut checker = Checker::default();
+    // The walk lends each value mutably, because reading is the same walk.
+    config.clone().visit(&mut checker);
+    // Relations between limits that are out of range would only repeat that they are.
+    if checker.violations.is_empty() {
+        checker.limits(config);
+    }
+    checker.gateway(config);
+    checker.listeners(config);
+    checker.violations
+}
+
+/// The path of a listener's key; of the listener itself for an empty key.
+pub(super) fn listener_path(index: usize, key: &str) -> String {
+    if key.is_empty() {
+        format!("listener.{index}")
+    } else {
+        format!("listener.{index}.{key}")
+    }
+}
+
+#[derive(Default)]
+struct Checker {
+    path: Vec<&'static str>,
+    violations: Vec<Violation>,
+}
+
+impl Visitor for Checker {
+    fn setting<T: Setting>(&mut self, _key: &'static str, _value: &mut T) {}
+
+    fn bounded<T: Setting + Display + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        value: &mut T,
+        min: T,
+        max: T,
+    ) {
+        if *value < min || max < *value {
+            let mut path = self.path.clone();
+            path.push(key);
+            self.add(
+                path.join("."),
+                format!("`{key}` must be from {min} to {max}, not {value}"),
+            );
+        }
+    }
+
+    fn table(&mut self, key: &'static str, visit: impl FnOnce(&mut Self)) {
+        self.path.push(key);
+        visit(self);
+        self.path.pop();
+    }
+}
+
+impl Checker {
+    fn add(&mut self, path: String, message: String) {
+        self.violations.push(Violation { path, message });
+    }
+
+    fn gateway(&mut self, config: &Config) {
+        let gateway = &config.gateway;
+        if !is_name(&gateway.instance) {
+            let message = name_message("instance", &gateway.instance);
+            self.add("gateway.instance".to_owned(), message);
+        }
+        for origin in gateway.origins.iter().filter(|origin| !is_origin(origin)) {
+            let message = format!(
+                "an origin is scheme, host and port, such as \"https://app.example.com\" or \
+                 \"http://localhost:3000\", in lower case and without a path, not \"{}\"",
+                shown(origin)
+            );
+            self.add("gateway.origins".to_owned(), message);
+        }
+        if gateway.page_file.is_some() && !gateway.page {
+            let message = "`page_file` is set although `page` is false: remove one of them";
+            self.add("gateway.page_file".to_owned(), message.to_owned());
+        }
+    }
+
+    fn limits(&mut self, config: &Config) {
+        if let Some(broken) = config.limits.broken_relation() {
+            let message = format!("`{}` {}", broken.key, broken.rule);
+            self.add(format!("limits.{}", broken.key), message);
+        }
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        let mut addresses = BTreeMap::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            self.listener(index, listener, config.gateway.open);
+            // Names are told apart as environment variables spell them.
+            if let Some(other) = names.insert(shouted(&listener.name), &listener.name) {
+                let name = &listener.name;
+                let message = if other == name {
+                    format!("there are two listeners named `{name}`: give each its own name")
+                } else {
+                    format!("the listener names `{other}` and `{name}` differ in `-` and `_` only")
+                };
+                self.add(listener_path(index, "name"), message);
+            }
+            let transport = if listener.protocol == Protocol::Udp {
+                "UDP"
+            } else {
+                "TCP"
+            };
+            if listener.bind.port() == 0 {
+                continue;
+            }
+            if let Some(other) = addresses.insert((transport, listener.bind), &listener.name) {
+                let message = format!(
+                    "the listeners `{other}` and `{}` both bind {transport} {}: \
+                     give each its own port",
+                    listener.name, listener.bind
+                );
+                self.add(listener_path(index, "bind"), message);
+            }
+        }
+    }
+
+    fn listener(&mut self, index: usize, listener: &ListenerConfig, open: bool) {
+        let ListenerConfig {
+            name,
+            protocol,
+            handler,
+            bind,
+            ..
+        } = listener;
+        if !is_name(name) {
+            self.add(listener_path(index, "name"), name_message("name", name));
+        }
+        if !protocol.handlers().contains(handler) {
+            let possible: Vec<_> = protocol
+                .handlers()
+                .iter()
+                .map(|handler| handler.as_str())
+                .collect();
+            let message = format!(
+                "a listener for {protocol} can have the handler {}, not \"{handler}\"",
+                one_of(&possible)
+            );
+            self.add(listener_path(index, "handler"), message);
+        }
+        if !listener.is_loopback() && !open {
+            let message = format!(
+                "listener `{}` binds {bind}, which other machines may reach: bind a loopback \
+                 address (127.0.0.1 or [::1]), or say `open = true` in [gateway] if anyone may \
+                 use the gateway",
+                shown(name)
+            );
+            self.add(listener_path(index, "bind"), message);
+        }
+        self.tls(index, listener);
+        self.routes(index, &listener.routes, *protocol);
+    }
+
+    fn tls(&mut self, index: usize, listener: &ListenerConfig) {
+        let (present, missing) = match (&listener.certificate, &listener.key) {
+            (None, None) => return,
+            (Some(_), None) => ("certificate", Some("key")),
+            (None, Some(_)) => ("key", Some("certificate")),
+            (Some(_), Some(_)) => ("certificate", None),
+        };
+        if listener.protocol != Protocol::Https {
+            let message = format!(
+                "`{present}` is for https, and this listener is for {}",
+                listener.protocol
+            );
+            self.add(listener_path(index, present), message);
+        } else if let Some(missing) = missing {
+            let message = format!("`{present}` needs a `{missing}` beside it");
+            self.add(listener_path(index, present), message);
+        }
+    }
+
+    fn routes(&mut self, index: usize, routes: &BTreeMap<String, Route>, protocol: Protocol) {
+        if !protocol.is_http() && !routes.is_empty() {
+            let message =
+                format!("`routes` are for http and https, and this listener is for {protocol}");
+            self.add(listener_path(index, "routes"), message);
+            return;
+        }
+        for path in routes.keys() {
+            let path_of_route = listener_path(index, &format!("routes.{path}"));
+            if !is_path(path) {
+                let message = format!(
+                    "a route is a path that begins with `/`, of letters, digits and `/-._~`, \
+                     not \"{}\"",
+                    shown(path)
+                );
+                self.add(path_of_route, message);
+            } else if OWN_PATHS.contains(&path.as_str()) || path.starts_with("/v1/") {
+                let message = format!("the gateway answers `{path}` itself: choose another path");
+                self.add(path_of_route, message);
+            }
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn name_message(key: &str, name: &str) -> String {
+    format!(
+        "`{key}` must be 1 to 64 of `a-z`, `0-9`, `-` and `_`, not \"{}\"",
+        shown(name)
+    )
+}
+
+fn is_path(path: &str) -> bool {
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~');
+    path.starts_with('/') && path.len() <= 255 && path.bytes().all(allowed)
+}
+
+/// RFC 6454 §6.2: scheme, host and port as browsers send them in `Origin`.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let in_scheme =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+    let in_authority = |b: u8| in_scheme(b) || matches!(b, b':' | b'[' | b']' | b'_');
+    !scheme.is_empty()
+        && !authority.is_empty()
+        && scheme.bytes().all(in_scheme)
+        && authority.bytes().all(in_authority)
+}

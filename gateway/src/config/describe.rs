@@ -1,0 +1,213 @@
+//! A configuration as text: as a file that says the same, and as what `roomwire check` prints.
+
+use std::fmt::Display;
+
+use super::Config;
+use super::listener::{ListenerConfig, default_routes};
+use super::setting::{Setting, Visitor, quoted};
+use super::unit::ByteSize;
+
+/// One key with its value as TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    table: String,
+    key: &'static str,
+    /// `None`: nothing is set.
+    value: Option<String>,
+}
+
+/// Collects every key outside of listeners.
+#[derive(Default)]
+struct Lines {
+    path: Vec<&'static str>,
+    lines: Vec<Line>,
+}
+
+impl Visitor for Lines {
+    fn setting<T: Setting>(&mut self, key: &'static str, value: &mut T) {
+        self.lines.push(Line {
+            table: self.path.join("."),
+            key,
+            value: value.to_toml(),
+        });
+    }
+
+    fn bounded<T: Setting + Display + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        value: &mut T,
+        _min: T,
+        _max: T,
+    ) {
+        self.setting(key, value);
+    }
+
+    fn table(&mut self, key: &'static str, visit: impl FnOnce(&mut Self)) {
+        self.path.push(key);
+        visit(self);
+        self.path.pop();
+    }
+}
+
+fn lines(config: &Config) -> Vec<Line> {
+    let mut lines = Lines::default();
+    // The walk lends each value mutably, because reading is the same walk.
+    config.clone().visit(&mut lines);
+    lines.lines
+}
+
+/// A file that says what `config` says, with every key that is set.
+pub(super) fn to_toml(config: &Config) -> String {
+    let mut text = String::new();
+    let mut table = None;
+    for line in lines(config) {
+        let Some(value) = line.value else {
+            continue;
+        };
+        if table.as_ref() != Some(&line.table) {
+            let separator = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{separator}[{}]\n", line.table));
+            table = Some(line.table);
+        }
+        text.push_str(&format!("{} = {value}\n", line.key));
+    }
+    for listener in &config.listeners {
+        text.push_str("\n[[listener]]\n");
+        for (key, value) in listener_lines(listener) {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+    text
+}
+
+fn listener_lines(listener: &ListenerConfig) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("name", quoted(&listener.name)),
+        ("protocol", quoted(listener.protocol.as_str())),
+        ("bind", quoted(&listener.bind.to_string())),
+        ("handler", quoted(listener.handler.as_str())),
+    ];
+    if !listener.routes.is_empty() {
+        let route = |(path, route): (&String, &super::Route)| {
+            format!("{} = {}", quoted(path), quoted(route.as_str()))
+        };
+        let routes: Vec<_> = listener.routes.iter().map(route).collect();
+        lines.push(("routes", format!("{{ {} }}", routes.join(", "))));
+    }
+    let path = |path: &std::path::PathBuf| quoted(&path.to_string_lossy());
+    lines.extend(
+        listener
+            .certificate
+            .iter()
+            .map(|file| ("certificate", path(file))),
+    );
+    lines.extend(listener.key.iter().map(|file| ("key", path(file))));
+    lines
+}
+
+/// What would run, for people: listeners, what differs from the defaults, what it costs at worst.
+pub(super) fn describe(config: &Config) -> String {
+    let mut text = "listeners\n".to_owned();
+    let width = config
+        .listeners
+        .iter()
+        .map(|listener| listener.name.len())
+        .max()
+        .unwrap_or(0);
+    for listener in &config.listeners {
+        text.push_str(&format!(
+            "  {:<width$}  {}\n",
+            listener.name,
+            summary(listener)
+        ));
+    }
+    text.push_str("\nnot as by default\n");
+    let defaults = lines(&Config::default());
+    let mut differs = false;
+    for (line, default) in lines(config)
+        .iter()
+        .zip(&defaults)
+        .filter(|(line, default)| line != default)
+    {
+        differs = true;
+        let value = line.value.as_deref().unwrap_or("not set");
+        let default = default.value.as_deref().unwrap_or("not set");
+        text.push_str(&format!(
+            "  {}.{} = {value} (default {default})\n",
+            line.table, line.key
+        ));
+    }
+    if !differs {
+        text.push_str("  nothing\n");
+    }
+    text.push_str(&worst_case(config));
+    text
+}
+
+fn summary(listener: &ListenerConfig) -> String {
+    let ListenerConfig {
+        protocol,
+        bind,
+        handler,
+        ..
+    } = listener;
+    let mut summary = format!("{protocol:<5}  {bind}  {handler}");
+    let usual = default_routes();
+    for (path, route) in listener
+        .routes
+        .iter()
+        .filter(|(path, route)| usual.get(*path) != Some(*route))
+    {
+        summary.push_str(&format!(", {path} {route}"));
+    }
+    if listener.protocol == super::Protocol::Https {
+        let certificate = listener
+            .certificate
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let certificate = certificate.unwrap_or_else(|| "development".to_owned());
+        summary.push_str(&format!(", certificate {certificate}"));
+    }
+    if !listener.is_loopback() {
+        summary.push_str(", open to other machines");
+    }
+    summary
+}
+
+fn worst_case(config: &Config) -> String {
+    let limits = &config.limits;
+    let session = limits
+        .max_message
+        .get()
+        .saturating_add(limits.max_outbox_bytes.get());
+    let room = config.rooms.history.bytes.get();
+    let rooms = room.saturating_mul(limits.max_rooms as u64);
+    let sessions = match limits.max_connections {
+        0 => "as many sessions as open files allow".to_owned(),
+        most => {
+            let all = rounded(session.saturating_mul(most as u64));
+            format!("{most} sessions, {all} together")
+        }
+    };
+    format!(
+        "\nmemory at worst\n  \
+         {} for a session (unfinished message and full outbox), {sessions}\n  \
+         {} for a room's history, {} rooms, {} together\n  \
+         usual loads take a small part: messages are shared, idle sessions hold about 1 KiB\n",
+        rounded(session),
+        rounded(room),
+        limits.max_rooms,
+        rounded(rooms),
+    )
+}
+
+/// A size with one digit behind the point, for reading and not for parsing.
+fn rounded(bytes: u64) -> String {
+    for (unit, factor) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= factor {
+            let tenths = u128::from(bytes) * 10 / u128::from(factor);
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    ByteSize::bytes(bytes).to_string()
+}

@@ -1,0 +1,153 @@
+//! `[[listener]]`: an address, the protocol spoken there, and what answers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::setting::words;
+
+words! {
+    /// What is spoken on a listener.
+    pub enum Protocol {
+        /// Lines over TCP: JSON, or plain chat for people.
+        Tcp = "tcp",
+        /// Datagrams.
+        Udp = "udp",
+        /// HTTP/1.1, HTTP/2 with prior knowledge, and WebSocket.
+        Http = "http",
+        /// The same over TLS.
+        Https = "https",
+    }
+}
+
+words! {
+    /// What answers on a listener.
+    pub enum Handler {
+        /// The rooms.
+        Rooms = "rooms",
+        /// Sends back what comes.
+        Echo = "echo",
+        /// Takes what comes and says nothing.
+        Discard = "discard",
+        /// Pages, API, WebSocket and the other routes.
+        Http = "http",
+    }
+    planned { "proxy", "exec" }
+}
+
+words! {
+    /// What answers WebSocket sessions on a path.
+    pub enum Route {
+        /// The rooms.
+        Rooms = "rooms",
+        /// Sends back what comes.
+        Echo = "echo",
+    }
+}
+
+/// An address, the protocol spoken there, and what answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// Name in messages and counters: 1 to 64 of `a-z`, `0-9`, `-` and `_`.
+    #[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))]
+    pub name: String,
+    /// What is spoken: `tcp`, `udp`, `http` or `https`.
+    pub protocol: Protocol,
+    /// Address and port, as `127.0.0.1:7000` or `[::1]:7000`; port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub bind: SocketAddr,
+    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `http` over
+    /// HTTP and HTTPS.
+    #[schemars(with = "Option<Handler>")]
+    pub handler: Handler,
+    /// Paths of an HTTP listener that take WebSocket sessions, added to `/ws` for rooms and `/echo`
+    /// for echo.
+    #[schemars(default)]
+    pub routes: BTreeMap<String, Route>,
+    /// PEM file with the certificate chain of an HTTPS listener. Default: the development one.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub key: Option<PathBuf>,
+}
+
+impl ListenerConfig {
+    /// A listener with the defaults of its protocol.
+    pub fn new(name: impl Into<String>, protocol: Protocol, bind: SocketAddr) -> Self {
+        let routes = if protocol.is_http() {
+            default_routes()
+        } else {
+            BTreeMap::new()
+        };
+        Self {
+            name: name.into(),
+            protocol,
+            bind,
+            handler: protocol.default_handler(),
+            routes,
+            certificate: None,
+            key: None,
+        }
+    }
+
+    /// The same listener with another handler.
+    #[must_use]
+    pub fn with_handler(mut self, handler: Handler) -> Self {
+        self.handler = handler;
+        self
+    }
+
+    /// What listens where nothing is configured: loopback only.
+    pub fn defaults() -> Vec<Self> {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        vec![
+            Self::new("rooms", Protocol::Tcp, at(7000)),
+            Self::new("rooms-udp", Protocol::Udp, at(7000)),
+            Self::new("echo", Protocol::Tcp, at(7007)).with_handler(Handler::Echo),
+            Self::new("echo-udp", Protocol::Udp, at(7007)).with_handler(Handler::Echo),
+            Self::new("http", Protocol::Http, at(8080)),
+            Self::new("https", Protocol::Https, at(8443)),
+        ]
+    }
+
+    /// Whether only this machine reaches the address.
+    pub fn is_loopback(&self) -> bool {
+        self.bind.ip().to_canonical().is_loopback()
+    }
+}
+
+impl Protocol {
+    /// Whether HTTP is spoken, with or without TLS.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// What answers where no handler is configured.
+    pub const fn default_handler(self) -> Handler {
+        if self.is_http() {
+            Handler::Http
+        } else {
+            Handler::Rooms
+        }
+    }
+
+    /// What can answer.
+    pub const fn handlers(self) -> &'static [Handler] {
+        if self.is_http() {
+            &[Handler::Http]
+        } else {
+            &[Handler::Rooms, Handler::Echo, Handler::Discard]
+        }
+    }
+}
+
+/// The WebSocket paths of an HTTP listener where nothing is configured.
+pub fn default_routes() -> BTreeMap<String, Route> {
+    BTreeMap::from([
+        ("/echo".to_owned(), Route::Echo),
+        ("/ws".to_owned(), Route::Rooms),
+    ])
+}

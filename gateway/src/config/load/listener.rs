@@ -1,0 +1,177 @@
+//! Reading `[[listener]]`, whose keys have other defaults in every entry.
+//!
+//! Listeners are no part of the walk over all keys, because what is not written in one depends on
+//! its protocol, and variables name a listener by what its `name` says.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Frame, Loader, PREFIX, described, mismatch, shouted};
+use crate::config::MAX_LISTENERS;
+use crate::config::check;
+use crate::config::error::Place;
+use crate::config::listener::{Handler, ListenerConfig, Protocol, Route};
+use crate::config::setting::Setting;
+
+/// A listener of which something may be missing.
+struct RawListener {
+    name: String,
+    protocol: Option<Protocol>,
+    bind: Option<SocketAddr>,
+    handler: Option<Handler>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl<'a> Loader<'a> {
+    /// The listeners of the file, or the default ones where it has none: `[[listener]]` replaces
+    /// those as a whole.
+    pub(super) fn listeners(&mut self, document: &'a DeTable<'a>) -> Vec<ListenerConfig> {
+        self.note_key("listener");
+        let Some(value) = document.get("listener") else {
+            return self.default_listeners();
+        };
+        let place = Place::span(value.span());
+        let items = value
+            .get_ref()
+            .as_array()
+            .filter(|items| items.iter().all(is_table));
+        let Some(items) = items else {
+            let found = described(value.get_ref());
+            let message =
+                format!("`listener` must be tables that begin with [[listener]], not {found}");
+            self.problem(place, message);
+            return Vec::new();
+        };
+        if items.is_empty() || items.len() > MAX_LISTENERS {
+            let message = format!(
+                "there must be 1 to {MAX_LISTENERS} listeners, not {}; without the key there are \
+                 the default ones",
+                items.len()
+            );
+            self.problem(place, message);
+        }
+        let mut listeners = Vec::new();
+        for (index, item) in items.iter().take(MAX_LISTENERS).enumerate() {
+            self.place(check::listener_path(index, ""), Place::span(item.span()));
+            listeners.extend(self.listener(index, item.get_ref().as_table(), None));
+        }
+        listeners
+    }
+
+    fn default_listeners(&mut self) -> Vec<ListenerConfig> {
+        let defaults = ListenerConfig::defaults();
+        let read = |(index, default)| self.listener(index, None, Some(default));
+        defaults.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// Reads one listener from the file, or lets the environment override a default one. `None`
+    /// where something without a default is missing or wrong, which is then a problem.
+    fn listener(
+        &mut self,
+        index: usize,
+        table: Option<&'a DeTable<'a>>,
+        default: Option<&ListenerConfig>,
+    ) -> Option<ListenerConfig> {
+        let written = table.and_then(|table| table.get("name")?.get_ref().as_str());
+        let name = written
+            .or_else(|| default.map(|listener| listener.name.as_str()))
+            .unwrap_or_default();
+        let mut raw = RawListener {
+            name: name.to_owned(),
+            protocol: default.map(|listener| listener.protocol),
+            bind: default.map(|listener| listener.bind),
+            handler: default
+                .filter(|listener| listener.handler != listener.protocol.default_handler())
+                .map(|listener| listener.handler),
+            certificate: None,
+            key: None,
+        };
+        self.frames.push(Frame {
+            path: check::listener_path(index, ""),
+            title: "[[listener]]".to_owned(),
+            table,
+            known: Vec::new(),
+        });
+        let variable = |key: &str| {
+            Some(format!(
+                "{PREFIX}LISTENER_{}_{}",
+                shouted(name),
+                shouted(key)
+            ))
+        };
+        self.named("name", None, &mut raw.name);
+        self.named("protocol", variable("protocol"), &mut raw.protocol);
+        self.named("bind", variable("bind"), &mut raw.bind);
+        self.named("handler", variable("handler"), &mut raw.handler);
+        self.named("certificate", variable("certificate"), &mut raw.certificate);
+        self.named("key", variable("key"), &mut raw.key);
+        let routes = self.routes();
+        self.leave();
+        if default.is_none() {
+            self.report_missing(index);
+        }
+        let mut listener = ListenerConfig::new(raw.name, raw.protocol?, raw.bind?);
+        listener.handler = raw.handler.unwrap_or(listener.handler);
+        listener.certificate = raw.certificate;
+        listener.key = raw.key;
+        listener.routes.extend(routes);
+        Some(listener)
+    }
+
+    /// Keys that have no default and were given nowhere.
+    fn report_missing(&mut self, index: usize) {
+        let is_missing = |key: &&str| !self.places.contains_key(&check::listener_path(index, key));
+        let missing: Vec<_> = ["name", "protocol", "bind"]
+            .into_iter()
+            .filter(is_missing)
+            .collect();
+        if !missing.is_empty() {
+            let place = self.places.get(&check::listener_path(index, "")).cloned();
+            let message = format!("this listener has no `{}`", missing.join("` and no `"));
+            self.problem(place.unwrap_or(Place::Nowhere), message);
+        }
+    }
+
+    /// The routes as written; those that every HTTP listener has are not added here.
+    fn routes(&mut self) -> BTreeMap<String, Route> {
+        let mut routes = BTreeMap::new();
+        self.note_key("routes");
+        let Some((path, value)) = self.find("routes") else {
+            return routes;
+        };
+        self.place(path.clone(), Place::span(value.span()));
+        let Some(table) = value.get_ref().as_table() else {
+            let found = described(value.get_ref());
+            let message = format!(
+                "`routes` must be a table from path to handler, such as {{ \"/ws\" = \"rooms\" }}, \
+                 not {found}"
+            );
+            self.problem(Place::span(value.span()), message);
+            return routes;
+        };
+        for (key, value) in table.iter() {
+            self.place(format!("{path}.{}", key.get_ref()), Place::span(key.span()));
+            let place = Place::span(value.span());
+            if value.get_ref().get("static").is_some() {
+                let message = "`static` routes are not available in this version; available: \
+                               \"rooms\" and \"echo\"";
+                self.problem(place, message.to_owned());
+            } else if let Some(route) = Route::from_toml(value.get_ref()) {
+                routes.insert(key.get_ref().to_string(), route);
+            } else {
+                let message = mismatch::<Route>(key.get_ref(), value.get_ref());
+                self.problem(place, message);
+            }
+        }
+        routes
+    }
+}
+
+fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
+    value.get_ref().is_table()
+}
