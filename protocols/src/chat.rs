@@ -108,3 +108,77 @@ pub fn notice(out: &mut Vec<u8>, text: &str) {
     push_visible(out, text);
     out.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_commands_or_text() {
+        let check =
+            |line: &str, expected| assert_eq!(parse(line.as_bytes()), Ok(expected), "{line:?}");
+        check("hello there", ChatLine::Text("hello there"));
+        check("  two spaces ", ChatLine::Text("  two spaces "));
+        check(" /who", ChatLine::Text(" /who"));
+        check("", ChatLine::Empty);
+        check(" \t ", ChatLine::Empty);
+        check("/nick Ada L.", ChatLine::Nick("Ada L."));
+        check("/nick\tAda  ", ChatLine::Nick("Ada"));
+        check("/nick", ChatLine::Nick(""));
+        check("/join  news.* ", ChatLine::Join("news.*"));
+        check("/join", ChatLine::Join(""));
+        check("/leave", ChatLine::Leave);
+        check("/leave now", ChatLine::Leave);
+        check("/who", ChatLine::Who);
+        check("/help ", ChatLine::Help);
+        check("/quit", ChatLine::Quit);
+        check("/", ChatLine::Unknown("/"));
+        check("/Nick a", ChatLine::Unknown("/Nick"));
+        check("/etc/hosts is a file", ChatLine::Unknown("/etc/hosts"));
+        assert_eq!(parse(b"caf\xe9"), Err(ChatError::NotUtf8));
+    }
+
+    #[test]
+    fn what_a_member_says_is_one_visible_line() {
+        let check = |from: &str, data: &str, expected: &str| {
+            let mut out = Vec::new();
+            render(&mut out, from, data.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+        };
+        check("ada", r#""hi""#, "ada: hi");
+        check("ada", r#""""#, "ada: ");
+        check(
+            "ada",
+            r#""\u00e9 \ud83c\udf89 \"q\" \\""#,
+            "ada: é 🎉 \"q\" \\",
+        );
+        check("ada", r#""a\nroot: b""#, "ada: a\\nroot: b");
+        check("ada", r#""\u001b[2J""#, "ada: \\u{1b}[2J");
+        check("ada", "\"\u{9b}2J\"", "ada: \\u{9b}2J");
+        check("a\nb", "1", "a\\nb: 1");
+        check("ada", "{\n\t\"a\": [1,\r2]\n}", "ada: {  \"a\": [1, 2] }");
+        check("ada", "[\"a\\nb\u{9b}\"]", "ada: [\"a\\nb\\u{9b}\"]");
+        check("ada", "null", "ada: null");
+    }
+
+    #[test]
+    fn notices_and_help_are_marked_lines() {
+        let mut out = Vec::new();
+        notice(&mut out, "ada\nleft");
+        assert_eq!(out, b"* ada\\nleft\n");
+        assert!(HELP.ends_with('\n') && HELP.lines().all(|line| line.starts_with("* ")));
+        for word in ["/nick", "/join", "/leave", "/who", "/help", "/quit"] {
+            assert!(HELP.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn typed_text_is_shown_as_it_was_typed() {
+        for text in ["hi", "\"quoted\"", "back\\slash", "é🎉", "{}"] {
+            let (mut data, mut out) = (Vec::new(), Vec::new());
+            json_string(&mut data, text);
+            render(&mut out, "me", &data);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("me: {text}\n"));
+        }
+    }
+}

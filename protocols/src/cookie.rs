@@ -95,3 +95,91 @@ impl CookieKey {
             .chain_update(address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: &[u8] = &[127, 0, 0, 1, 0x1f, 0x90];
+
+    fn key() -> CookieKey {
+        CookieKey::new(std::array::from_fn(|index| u8::try_from(index).unwrap()))
+    }
+
+    #[test]
+    fn a_cookie_is_good_in_its_bucket_and_the_next() {
+        let check = |minted_s: u64, now_s: u64, good: bool| {
+            let cookie = key().mint(ADDRESS, minted_s).to_string();
+            assert_eq!(
+                key().verify(ADDRESS, &cookie, now_s),
+                good,
+                "{minted_s} at {now_s}"
+            );
+        };
+        check(0, 0, true);
+        check(0, 59, true);
+        check(0, 60, false);
+        check(29, 59, true);
+        check(30, 29, false);
+        check(3_000, 3_059, true);
+        check(3_000, 3_060, false);
+        check(3_000, 2_999, false);
+        check(u64::MAX, u64::MAX, true);
+    }
+
+    #[test]
+    fn a_cookie_is_bound_to_address_and_key() {
+        let cookie = key().mint(ADDRESS, 100).to_string();
+        assert!(key().verify(ADDRESS, &cookie, 100));
+        for at in 0..ADDRESS.len() {
+            let mut other = ADDRESS.to_vec();
+            other[at] ^= 1;
+            assert!(!key().verify(&other, &cookie, 100));
+        }
+        assert!(!key().verify(&ADDRESS[..5], &cookie, 100));
+        assert!(!CookieKey::new([7; 32]).verify(ADDRESS, &cookie, 100));
+    }
+
+    #[test]
+    fn the_text_is_22_characters_of_base64url_and_any_change_spoils_it() {
+        let cookie = key().mint(ADDRESS, 100).to_string();
+        assert_eq!(cookie.len(), TEXT_LENGTH);
+        for at in 0..cookie.len() {
+            for replacement in ["A", "B", "_", "+", "=", " "] {
+                let mut other = cookie.clone();
+                other.replace_range(at..=at, replacement);
+                assert_eq!(
+                    key().verify(ADDRESS, &other, 100),
+                    other == cookie,
+                    "{other}"
+                );
+            }
+        }
+        let longer = format!("{cookie}AA");
+        for wrong in [
+            "",
+            "A",
+            &cookie[..21],
+            &longer,
+            "éééééééééée",
+            "🎉🎉🎉🎉🎉AA",
+        ] {
+            assert!(!key().verify(ADDRESS, wrong, 100), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_a_truncated_hmac_of_bucket_and_address() {
+        // Computed with Python: hmac.new(bytes(range(32)), (3).to_bytes(8, "big") + address,
+        // "sha256").digest()[:16].
+        assert_eq!(
+            key().mint(ADDRESS, 100).to_string(),
+            "5oIpLxFP29O-Qr1tBsHRvw"
+        );
+    }
+
+    #[test]
+    fn a_key_does_not_show_itself() {
+        assert_eq!(format!("{:?}", key()), "CookieKey(…)");
+    }
+}

@@ -123,3 +123,144 @@ pub(crate) fn push_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Lines = Vec<Result<Vec<u8>, LineTooLong>>;
+
+    /// Feeds the pieces as a session does: call until there is no line, then the next piece.
+    fn decode<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, max: usize) -> (Lines, LineDecoder) {
+        let mut decoder = LineDecoder::new();
+        let mut lines = Vec::new();
+        for piece in pieces {
+            let mut rest = piece;
+            loop {
+                let (consumed, line) = decoder.next(rest, max);
+                rest = &rest[consumed..];
+                match line {
+                    Some(line) => lines.push(line.map(<[u8]>::to_vec)),
+                    None => break,
+                }
+            }
+            assert!(rest.is_empty(), "without a line all input is used up");
+            assert!(decoder.partial.capacity() <= 2 * (max + 2).max(8));
+        }
+        (lines, decoder)
+    }
+
+    fn naive(input: &[u8], max: usize) -> Lines {
+        let mut lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
+        let unfinished = lines.pop().unwrap_or_default();
+        let mut lines: Lines = lines
+            .into_iter()
+            .map(|line| within(line, max).map(<[u8]>::to_vec))
+            .collect();
+        if within(unfinished, max).is_err() {
+            lines.push(Err(LineTooLong));
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_end_with_a_newline_and_an_optional_carriage_return() {
+        let check = |input: &[u8], expected: &[&[u8]]| {
+            let expected: Lines = expected.iter().map(|line| Ok(line.to_vec())).collect();
+            assert_eq!(decode([input], 9).0, expected, "{}", input.escape_ascii());
+            assert_eq!(
+                decode(input.chunks(1), 9).0,
+                expected,
+                "{}",
+                input.escape_ascii()
+            );
+        };
+        check(b"", &[]);
+        check(b"a", &[]);
+        check(b"\n", &[b""]);
+        check(b"\r\n", &[b""]);
+        check(b"a\nb\r\nc", &[b"a", b"b"]);
+        check(b"a\rb\n", &[b"a\rb"]);
+        check(b"a\r\r\n", &[b"a\r"]);
+        check("é\n世\n".as_bytes(), &["é".as_bytes(), "世".as_bytes()]);
+    }
+
+    #[test]
+    fn the_limit_counts_a_line_without_its_end() {
+        let check = |input: &[u8], expected: Lines| {
+            assert_eq!(decode([input], 3).0, expected, "{}", input.escape_ascii());
+            assert_eq!(
+                decode(input.chunks(1), 3).0,
+                expected,
+                "{}",
+                input.escape_ascii()
+            );
+        };
+        check(b"abc\n", vec![Ok(b"abc".to_vec())]);
+        check(b"abc\r\n", vec![Ok(b"abc".to_vec())]);
+        check(b"abcd\nx\n", vec![Err(LineTooLong), Ok(b"x".to_vec())]);
+        check(b"abc\rd\n", vec![Err(LineTooLong)]);
+        check(b"abc\r\r\nx\n", vec![Err(LineTooLong), Ok(b"x".to_vec())]);
+        check(b"abcd", vec![Err(LineTooLong)]);
+        check(b"abc", vec![]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_reported_before_its_end_comes_and_kept_nowhere() {
+        let mut decoder = LineDecoder::new();
+        assert_eq!(decoder.next(b"abc", 3), (3, None));
+        assert_eq!(decoder.next(b"", 3), (0, None));
+        assert_eq!(decoder.next(b"d", 3), (1, Some(Err(LineTooLong))));
+        for _ in 0..1000 {
+            assert_eq!(decoder.next(&[b'x'; 1000], 3), (1000, None));
+        }
+        assert_eq!(decoder.partial.capacity(), 0);
+        assert_eq!(decoder.next(b"x\nok\n", 3), (5, Some(Ok(&b"ok"[..]))));
+        assert!(decoder.is_idle());
+    }
+
+    #[test]
+    fn whole_lines_are_slices_of_the_input_and_an_idle_decoder_owns_nothing() {
+        let input = b"hello\r\n";
+        let mut decoder = LineDecoder::new();
+        let (_, line) = decoder.next(input, 9);
+        assert!(std::ptr::eq(
+            line.unwrap().unwrap().as_ptr(),
+            input.as_ptr()
+        ));
+        assert!(decoder.is_idle());
+        let (_, decoder) = decode([&b"he"[..], b"llo\n"], 9);
+        assert!(decoder.is_idle());
+    }
+
+    #[test]
+    fn framed_json_is_one_line() {
+        let check = |json: &str, expected: &str| {
+            let mut out = b"x\n".to_vec();
+            frame(&mut out, json.as_bytes());
+            assert_eq!(out, [b"x\n", expected.as_bytes()].concat());
+        };
+        check("{}", "{}\n");
+        check("{\r\n\t\"a\\n\": 1\n}", "{  \t\"a\\n\": 1 }\n");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn the_pieces_in_which_a_stream_comes_change_nothing(
+            input in prop::collection::vec(prop::sample::select(b"ab\xc3\r\r\n\n".to_vec()), 0..40),
+            max in 0_usize..6,
+            size in 1_usize..9,
+        ) {
+            let expected = naive(&input, max);
+            prop_assert_eq!(&decode([&input[..]], max).0, &expected);
+            prop_assert_eq!(&decode(input.chunks(size), max).0, &expected);
+            for cut in 0..=input.len() {
+                let (first, second) = input.split_at(cut);
+                prop_assert_eq!(&decode([first, second], max).0, &expected, "cut at {}", cut);
+            }
+        }
+    }
+}

@@ -174,12 +174,9 @@ impl<'a> Scanner<'a> {
             _ => return self.fault(Fault::ExpectedCommaOrEnd),
         }
         let start = self.at;
-        let kind = self.member_key()?;
-        let mut key = self.value_from(kind, start);
-        // The colon, and white space before it, were passed too.
-        if let Some(quote) = key.raw.rfind('"') {
-            key.raw = key.raw.get(..=quote).unwrap_or_default();
-        }
+        let kind = self.key_string()?;
+        let key = self.value_from(kind, start);
+        self.colon()?;
         Ok(Some(key))
     }
 
@@ -286,17 +283,26 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key and the colon after it.
-    fn member_key(&mut self) -> Scanned<Kind> {
-        if self.peek() != Some(b'"') {
-            return self.fault(Fault::ExpectedKey);
+    fn member_key(&mut self) -> Scanned<()> {
+        self.key_string()?;
+        self.colon()
+    }
+
+    fn key_string(&mut self) -> Scanned<Kind> {
+        if self.peek() == Some(b'"') {
+            self.string()
+        } else {
+            self.fault(Fault::ExpectedKey)
         }
-        let kind = self.string()?;
+    }
+
+    fn colon(&mut self) -> Scanned<()> {
         self.skip_space();
         if self.peek() != Some(b':') {
             return self.fault(Fault::ExpectedColon);
         }
         self.at += 1;
-        Ok(kind)
+        Ok(())
     }
 
     fn scalar(&mut self) -> Scanned<Kind> {

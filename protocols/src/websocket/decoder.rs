@@ -36,7 +36,7 @@ pub enum Item<'a> {
 pub struct Limits {
     /// Most bytes of payload, all fragments together. Checked before the payload is buffered.
     pub max_message: usize,
-    /// Most data frames in one message, the first included.
+    /// Most data frames in one message, the first included; at least 1.
     pub max_fragments: usize,
 }
 
@@ -285,20 +285,7 @@ impl Decoder {
     /// On a violation, and after a close frame, the decoder has ended.
     fn finish<'a>(&'a mut self, opcode: Opcode, piece: &'a [u8]) -> Result<Item<'a>, Violation> {
         if opcode.is_control() {
-            if opcode == Opcode::Close {
-                *self = Self {
-                    phase: Phase::Ended,
-                    control: self.control.take(),
-                    ..Self::new()
-                };
-            }
-            return match &mut self.control {
-                None => control_item(opcode, piece),
-                Some(control) => {
-                    control.push(piece);
-                    control_item(opcode, control.payload())
-                }
-            };
+            return self.finish_control(opcode, piece);
         }
         self.frames = 0;
         if self.message.len() > 0 {
@@ -316,6 +303,31 @@ impl Decoder {
             },
             Message::Binary(_) | Message::Absent => Ok(Item::Binary(piece)),
         }
+    }
+
+    fn finish_control<'a>(
+        &'a mut self,
+        opcode: Opcode,
+        piece: &'a [u8],
+    ) -> Result<Item<'a>, Violation> {
+        if opcode == Opcode::Close {
+            *self = Self {
+                phase: Phase::Ended,
+                control: self.control.take(),
+                ..Self::new()
+            };
+        }
+        let Some(control) = &mut self.control else {
+            return control_item(opcode, piece);
+        };
+        control.push(piece);
+        // Judged before it is lent out, so that a violation can give the memory back.
+        let judged = control_item(opcode, control.payload()).map(|_| ());
+        judged.map_err(|violation| self.end(violation))?;
+        control_item(
+            opcode,
+            self.control.as_deref().map_or(&[], Control::payload),
+        )
     }
 }
 
@@ -344,7 +356,7 @@ impl Message {
     /// for more than is announced: a header alone takes no memory.
     fn push(&mut self, piece: &[u8], missing: usize) -> Result<(), Violation> {
         let needed = self.len() + piece.len();
-        let announced = needed + missing;
+        let announced = needed.saturating_add(missing);
         match self {
             Self::Absent => {}
             Self::Binary(bytes) => {
@@ -431,4 +443,37 @@ fn close_item(payload: &[u8]) -> Result<Item<'_>, Violation> {
     }
     let reason = std::str::from_utf8(reason).map_err(|_| Violation::CloseReasonNotUtf8)?;
     Ok(Item::Close(Some((code, reason))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(message: &Message) -> usize {
+        match message {
+            Message::Absent => 0,
+            Message::Binary(bytes) => bytes.capacity(),
+            Message::Text(text) => text.capacity(),
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_came_and_never_exceeds_what_was_announced() {
+        const ANNOUNCED: usize = 10_000;
+        for mut message in [
+            Message::Binary(Vec::new()),
+            Message::Text(PartialText::default()),
+        ] {
+            let mut came = 0;
+            // Two-byte characters in pieces of seven bytes: every other piece ends inside one.
+            for piece in "é".repeat(ANNOUNCED / 2).as_bytes().chunks(7) {
+                came += piece.len();
+                message.push(piece, ANNOUNCED - came).unwrap();
+                assert_eq!(message.len(), came);
+                assert!((came - 1..=(2 * came).min(ANNOUNCED)).contains(&capacity(&message)));
+            }
+            assert_eq!(capacity(&message), ANNOUNCED);
+            assert!(message.item().is_ok());
+        }
+    }
 }

@@ -198,3 +198,174 @@ fn is_key(key: &[u8]) -> bool {
 fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Headers<'a> = Vec<(&'a str, &'a str)>;
+
+    fn good<'a>() -> Headers<'a> {
+        vec![
+            ("Host", "localhost"),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+    }
+
+    fn with<'a>(name: &'a str, value: &'a str) -> Headers<'a> {
+        let mut headers = good();
+        headers.retain(|(existing, _)| !existing.eq_ignore_ascii_case(name));
+        headers.push((name, value));
+        headers
+    }
+
+    fn without(name: &str) -> Headers<'_> {
+        let mut headers = with(name, "");
+        headers.pop();
+        headers
+    }
+
+    fn decide(headers: &Headers<'_>) -> Result<Accepted, Rejected> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()));
+        accept(Request {
+            method: "GET",
+            version11_or_newer: true,
+            headers,
+        })
+    }
+
+    fn status(headers: &Headers<'_>) -> u16 {
+        decide(headers).map_or_else(|rejected| rejected.status, |_| 101)
+    }
+
+    #[test]
+    fn the_key_is_answered_as_in_the_rfc() {
+        // RFC 6455 §1.3 has this pair.
+        let accepted = decide(&good()).unwrap();
+        assert_eq!(accepted.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accepted.subprotocol, None);
+    }
+
+    #[test]
+    fn lists_and_names_are_read_in_any_case_and_place() {
+        for headers in [
+            with("connection", "keep-alive, uPGRADE"),
+            with("CONNECTION", "upgrade,close"),
+            with("upgrade", "h2c , WebSocket"),
+            with("Sec-WebSocket-Version", " 13 "),
+            with("sec-websocket-key", " dGhlIHNhbXBsZSBub25jZQ== "),
+        ] {
+            assert_eq!(status(&headers), 101, "{headers:?}");
+        }
+        let mut split = with("connection", "keep-alive");
+        split.push(("Connection", "upgrade"));
+        split.reverse();
+        assert_eq!(status(&split), 101);
+    }
+
+    #[test]
+    fn whatever_is_missing_or_malformed_is_answered_by_400() {
+        for headers in [
+            without("Host"),
+            without("Upgrade"),
+            without("Connection"),
+            without("Sec-WebSocket-Key"),
+            with("Upgrade", "websockets"),
+            with("Connection", "upgraded"),
+            with("Sec-WebSocket-Key", ""),
+            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ="),
+            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
+            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQAA"),
+            with("Sec-WebSocket-Key", "dGhlIHNhbXBs-SBub25jZQ=="),
+            with("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAAAAAA=="),
+        ] {
+            assert_eq!(status(&headers), 400, "{headers:?}");
+        }
+        let mut twice = good();
+        twice.push(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="));
+        assert_eq!(status(&twice), 400);
+    }
+
+    #[test]
+    fn other_versions_are_told_which_one_is_spoken() {
+        let mut twice = good();
+        twice.push(("Sec-WebSocket-Version", "13"));
+        for headers in [
+            with("Sec-WebSocket-Version", "8"),
+            with("Sec-WebSocket-Version", "13, 8"),
+            without("Sec-WebSocket-Version"),
+            twice,
+        ] {
+            let rejected = decide(&headers).unwrap_err();
+            assert_eq!(rejected.status, 426);
+            assert_eq!(rejected.header, Some(("sec-websocket-version", "13")));
+        }
+    }
+
+    #[test]
+    fn only_get_over_http_1_1_is_upgraded() {
+        let decide = |method, version11_or_newer| {
+            let headers = good()
+                .into_iter()
+                .map(|(name, value)| (name, value.as_bytes()));
+            accept(Request {
+                method,
+                version11_or_newer,
+                headers,
+            })
+        };
+        for method in ["POST", "get", "HEAD", "CONNECT"] {
+            let rejected = decide(method, true).unwrap_err();
+            assert_eq!(
+                (rejected.status, rejected.header),
+                (405, Some(("allow", "GET")))
+            );
+        }
+        assert_eq!(decide("GET", false).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn the_subprotocol_is_chosen_when_offered_and_never_invented() {
+        let check = |offers: &[&str], expected: Option<&str>| {
+            let mut headers = good();
+            headers.extend(
+                offers
+                    .iter()
+                    .map(|offer| ("Sec-WebSocket-Protocol", *offer)),
+            );
+            assert_eq!(
+                decide(&headers).unwrap().subprotocol,
+                expected,
+                "{offers:?}"
+            );
+        };
+        check(&["roomwire.v1"], Some("roomwire.v1"));
+        check(&["chat, roomwire.v1"], Some("roomwire.v1"));
+        check(&["chat", "other,\troomwire.v1 "], Some("roomwire.v1"));
+        check(&["roomwire.v1", "chat"], Some("roomwire.v1"));
+        check(&["Roomwire.v1"], None);
+        check(&["roomwire.v2", ""], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn extended_connect_needs_the_version_and_nothing_else() {
+        let decide = |headers: &[(&'static str, &'static str)]| {
+            accept_connect(
+                headers
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_bytes())),
+            )
+        };
+        let version = ("sec-websocket-version", "13");
+        assert_eq!(decide(&[version]), Ok(None));
+        let offered = ("sec-websocket-protocol", "roomwire.v1");
+        assert_eq!(decide(&[version, offered]), Ok(Some(SUBPROTOCOL)));
+        assert_eq!(decide(&[offered]).unwrap_err().status, 426);
+    }
+}

@@ -34,7 +34,8 @@ impl PartialText {
 
     /// Makes room for `additional` bytes, and no more than that.
     pub(super) fn reserve(&mut self, additional: usize) {
-        self.text.reserve_exact(additional);
+        self.text
+            .reserve_exact(additional + usize::from(self.tail_length));
     }
 
     pub(super) const fn capacity(&self) -> usize {
@@ -95,6 +96,87 @@ impl PartialText {
                 Ok(())
             }
             Err(_) => Err(NotUtf8),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pushes `bytes` one by one: how many were taken before an error, and whether a text may end
+    /// there.
+    fn one_by_one(bytes: &[u8]) -> (usize, bool) {
+        let mut text = PartialText::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            if text.push(&[*byte]).is_err() {
+                return (index, false);
+            }
+        }
+        (bytes.len(), text.complete().is_ok())
+    }
+
+    #[test]
+    fn an_impossible_byte_is_refused_at_once_wherever_the_pieces_end() {
+        let check = |bytes: &[u8], taken: usize| {
+            assert_eq!(one_by_one(bytes), (taken, false), "{bytes:x?}");
+            for cut in 0..taken {
+                let mut text = PartialText::default();
+                text.push(&bytes[..cut]).unwrap();
+                assert_eq!(
+                    text.push(&bytes[cut..]),
+                    Err(NotUtf8),
+                    "{bytes:x?} cut at {cut}"
+                );
+            }
+        };
+        check(b"\x80", 0);
+        check(b"\xc0\x80", 0);
+        check(b"\xc1", 0);
+        check(b"\xf5", 0);
+        check(b"\xff", 0);
+        check(b"a\xc3a", 2);
+        check(b"\xe0\x80", 1);
+        check(b"\xe0\x9f", 1);
+        check(b"\xed\xa0", 1);
+        check(b"\xef\xbf\x7f", 2);
+        check(b"\xf0\x8f", 1);
+        check(b"\xf4\x90", 1);
+        check(b"\xf0\x9f\x8e\x20", 3);
+    }
+
+    #[test]
+    fn a_text_may_not_end_inside_a_character() {
+        for bytes in ["é", "世", "🎉", "aé", "世🎉"].map(str::as_bytes) {
+            assert_eq!(one_by_one(bytes), (bytes.len(), true));
+            let shorter = &bytes[..bytes.len() - 1];
+            assert_eq!(one_by_one(shorter), (shorter.len(), false));
+        }
+    }
+
+    #[test]
+    fn every_character_survives_every_cut() {
+        let all: String = [
+            'a',
+            '\u{7f}',
+            '\u{80}',
+            '\u{7ff}',
+            '\u{800}',
+            '\u{ffff}',
+            '\u{10000}',
+            char::MAX,
+        ]
+        .iter()
+        .collect();
+        for first in 0..=all.len() {
+            for second in first..=all.len() {
+                let mut text = PartialText::default();
+                for piece in [0..first, first..second, second..all.len()] {
+                    text.push(&all.as_bytes()[piece]).unwrap();
+                }
+                assert_eq!(text.complete(), Ok(&*all), "cut at {first} and {second}");
+                assert_eq!(text.len(), all.len());
+            }
         }
     }
 }
