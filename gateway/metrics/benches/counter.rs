@@ -60,24 +60,34 @@ fn record(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// The end of a turn that changed so many cache lines of figures.
+/// A turn that changed so many cache lines of figures, and its publication. Less [`mark`] it is
+/// the publication alone.
 #[divan::bench(args = [0, 1, 10, 100])]
-fn publish(bencher: Bencher<'_, '_>, lines: u64) {
+fn mark_and_publish(bencher: Bencher<'_, '_>, lines: u64) {
     let lane = lane();
-    bencher
-        .with_inputs(|| {
-            if lines == 1 {
-                lane.increment(Id::CommandsReceived);
-            } else {
-                // Eight values from 64 on share a line of the histogram; one line has its sums.
-                (1..lines).for_each(|line| lane.record(Id::TurnMicros, bucket_in_line(line)));
-            }
-        })
-        .bench_local_values(|()| lane.publish());
+    bencher.bench_local(|| {
+        change_lines(black_box(&lane), lines);
+        black_box(&lane).publish();
+    });
+}
+
+#[divan::bench(args = [1, 10, 100])]
+fn mark(bencher: Bencher<'_, '_>, lines: u64) {
+    let lane = lane();
+    bencher.bench_local(|| change_lines(black_box(&lane), lines));
+}
+
+fn change_lines(lane: &LaneWriter, lines: u64) {
+    match lines {
+        0 => {}
+        1 => lane.increment(Id::CommandsReceived),
+        // The first line of a histogram has its sums, each other one eight buckets.
+        lines => (1..lines).for_each(|line| lane.record(Id::TurnMicros, value_in_line(line))),
+    }
 }
 
 /// A value whose bucket lies in the given cache line: 32 buckets, four lines, per power of two.
-const fn bucket_in_line(line: u64) -> u64 {
+const fn value_in_line(line: u64) -> u64 {
     (32 + line % 4 * 8) << (line / 4)
 }
 

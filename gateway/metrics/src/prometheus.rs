@@ -2,8 +2,8 @@
 //!
 //! Names get the prefix `roomwire_`; counters, gauges and histograms are what Prometheus calls so,
 //! high-water marks are gauges. Everything the page may contain was checked or is escaped, so the
-//! text is valid for pages of other versions too. The number of lines is bounded: one per figure,
-//! [`LE_EXPONENTS`] plus three per histogram, no labels that peers could choose.
+//! text is valid for pages of other versions too. The number of lines is bounded: three per figure,
+//! 33 per histogram, and no labels that peers could choose.
 
 use std::fmt::Write as _;
 
@@ -15,13 +15,12 @@ use crate::reader::Snapshot;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Figures that [`render`] adds; the catalogue may not have rows of these names.
-pub(crate) const OWN_NAMES: [&str; 6] = [
+pub(crate) const OWN_NAMES: [&str; 5] = [
     "build_info",
     "ready",
     "workers",
     "start_time_seconds",
     "heartbeat_time_seconds",
-    "up",
 ];
 
 /// A histogram's buckets end below the powers of two from 2^0 to 2^27: two minutes in microseconds,

@@ -204,3 +204,151 @@ fn json_row(snapshot: &Snapshot, row: &Row) -> Value {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Id, Page, PageOptions};
+
+    fn snapshots() -> (Snapshot, Snapshot) {
+        let options = PageOptions {
+            pid: 42,
+            version: "1.2.3".into(),
+            ..PageOptions::new("main", 2)
+        };
+        let page = Page::anonymous(&options).unwrap();
+        let (lane, shared) = (page.lane(0).unwrap(), page.shared());
+        lane.add(Id::MessagesDelivered, 1_000);
+        lane.gauge_add(Id::Sessions, 12);
+        lane.publish();
+        let earlier = page.snapshot();
+        lane.add(Id::MessagesDelivered, 1_233_567);
+        (1..=100).for_each(|value| lane.record(Id::TurnMicros, value));
+        lane.publish();
+        shared.increment(Id::SessionsRefused);
+        (earlier, page.snapshot())
+    }
+
+    #[test]
+    fn the_table_is_aligned_hides_zeros_and_shows_rates() {
+        let (earlier, now) = snapshots();
+        let previous = Some((&earlier, Duration::from_secs(2)));
+        let options = TableOptions {
+            previous,
+            level: Level::Diag,
+            all: false,
+        };
+        let expected = "\
+NAME                                                   VALUE            PER SECOND
+sessions                                                  12  sessions
+sessions_refused_total                                     1  sessions         0.5
+hub_messages_delivered_total                       1,234,567  messages   616,783.5
+worker_turn_us                p50 50  p99 98  max 100         us              50.0
+";
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let table = table(&now, &options);
+        assert_eq!(squeezed(&table), squeezed(expected));
+        let ends: Vec<usize> = ["PER SECOND", "0.5", "616,783.5", "50.0"]
+            .iter()
+            .filter_map(|cell| {
+                table
+                    .lines()
+                    .find(|line| line.ends_with(cell))
+                    .map(str::len)
+            })
+            .collect();
+        assert_eq!(ends, [table.lines().map(str::len).max().unwrap(); 4]);
+    }
+
+    #[test]
+    fn the_table_shows_all_rows_when_asked() {
+        let (_, now) = snapshots();
+        let everything = TableOptions {
+            all: true,
+            level: Level::Debug,
+            previous: None,
+        };
+        assert_eq!(table(&now, &everything).lines().count(), now.rows.len() + 1);
+        let default = table(&now, &TableOptions::default());
+        assert_eq!(
+            default.lines().count(),
+            4,
+            "no zeros, no diag rows, no rates: {default}"
+        );
+        assert!(!default.contains("PER SECOND"));
+    }
+
+    #[test]
+    fn a_figure_that_went_back_has_no_rate() {
+        let (earlier, now) = snapshots();
+        let options = TableOptions {
+            previous: Some((&now, Duration::from_secs(1))),
+            ..Default::default()
+        };
+        assert!(table(&earlier, &options).contains("hub_messages_delivered_total"));
+        assert!(!table(&earlier, &options).contains('.'));
+        let at_once = TableOptions {
+            previous: Some((&now, Duration::ZERO)),
+            ..Default::default()
+        };
+        assert!(!table(&now, &at_once).contains('.'));
+    }
+
+    #[test]
+    fn numbers_and_times_are_easy_to_read() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_345_678, "12,345,678"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+        for (ms, expected) in [
+            (999, "0 s"),
+            (61_000, "1 min 1 s"),
+            (7_260_000, "2 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(ms), expected);
+        }
+    }
+
+    #[test]
+    fn the_headline_says_how_the_gateway_is() {
+        let (_, now) = snapshots();
+        for (state, expected) in [
+            (
+                GatewayState::Running,
+                "main (pid 42, version 1.2.3, 2 workers) running for 1 min 0 s",
+            ),
+            (GatewayState::Dead, "last heartbeat 1 min 0 s ago"),
+            (GatewayState::Stalled, "STALLED: no heartbeat for 1 min 0 s"),
+            (GatewayState::Stopped, "stopped"),
+            (GatewayState::Draining, "draining"),
+            (GatewayState::Starting, "starting"),
+        ] {
+            let line = headline(&now, state, 60_000);
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_documented_shape() {
+        let (_, now) = snapshots();
+        let value: Value = serde_json::from_str(&json(&now, GatewayState::Running)).unwrap();
+        assert_eq!(value["state"], "running");
+        assert_eq!((&value["pid"], &value["workers"]), (&json!(42), &json!(2)));
+        assert_eq!(value["counters"].as_object().unwrap().len(), now.rows.len());
+        let refused = &value["counters"]["sessions_refused_total"];
+        assert_eq!(refused["kind"], "counter");
+        assert_eq!(
+            (&refused["per_worker"], &refused["shared"]),
+            (&json!([0, 0]), &json!(1))
+        );
+        let turns = &value["counters"]["worker_turn_us"];
+        assert_eq!((&turns["value"], &turns["max"]), (&json!(100), &json!(100)));
+        assert_eq!((&turns["sum"], &turns["p50"]), (&json!(5050), &json!(50)));
+        assert!(refused.get("p50").is_none());
+    }
+}

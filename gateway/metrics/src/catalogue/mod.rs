@@ -7,7 +7,8 @@
 
 use std::fmt::Write as _;
 
-use crate::histogram;
+use crate::layout::{MAX_NAME_BYTES, MAX_ROWS};
+use crate::{histogram, prometheus};
 
 mod unit;
 
@@ -221,37 +222,14 @@ const fn lane_slots(rows: &[Metric]) -> usize {
 }
 
 /// Refuses, when the crate is compiled, what readers or Prometheus would have to refuse later.
+#[allow(clippy::panic, reason = "it stops the compiler, never the program")]
 const fn check(rows: &[Metric]) {
-    assert!(
-        rows.len() <= crate::layout::MAX_ROWS,
-        "too many rows for a page"
-    );
+    assert!(rows.len() <= MAX_ROWS, "too many rows for a page");
     let mut i = 0;
     while i < rows.len() {
         let row = &rows[i];
-        assert!(is_snake_case(row.name), "a metric's name is not snake_case");
-        assert!(
-            row.name.len() <= crate::layout::MAX_NAME_BYTES,
-            "a metric's name is too long"
-        );
-        let total = ends_with(row.name, "_total");
-        assert!(
-            total == matches!(row.kind, Kind::Counter),
-            "counters end in _total, and nothing else does"
-        );
-        assert!(
-            !ends_with(row.name, "_bucket")
-                && !ends_with(row.name, "_count")
-                && !ends_with(row.name, "_sum"),
-            "Prometheus adds these suffixes to a histogram's name"
-        );
-        let mut known = 0;
-        while known < crate::prometheus::OWN_NAMES.len() {
-            assert!(
-                !equal(row.name, crate::prometheus::OWN_NAMES[known]),
-                "the Prometheus text has a figure of its own by this name"
-            );
-            known += 1;
+        if let Some(problem) = name_problem(row.name, row.kind) {
+            panic!("{}", problem);
         }
         assert!(
             is_one_line(row.help),
@@ -267,6 +245,30 @@ const fn check(rows: &[Metric]) {
         }
         i += 1;
     }
+}
+
+/// What keeps a name from being a metric's, here and in a page that is read.
+pub(crate) const fn name_problem(name: &str, kind: Kind) -> Option<&'static str> {
+    if !is_snake_case(name) {
+        return Some("the name is not snake_case of a-z, 0-9 and _");
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Some("the name is too long");
+    }
+    if ends_with(name, "_total") != matches!(kind, Kind::Counter) {
+        return Some("counters end in _total, and nothing else does");
+    }
+    if ends_with(name, "_bucket") || ends_with(name, "_count") || ends_with(name, "_sum") {
+        return Some("the name ends as Prometheus' own parts of a histogram do");
+    }
+    let mut i = 0;
+    while i < prometheus::OWN_NAMES.len() {
+        if equal(name, prometheus::OWN_NAMES[i]) {
+            return Some("the Prometheus text has a figure of its own by this name");
+        }
+        i += 1;
+    }
+    None
 }
 
 const fn is_snake_case(name: &str) -> bool {

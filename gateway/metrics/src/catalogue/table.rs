@@ -7,39 +7,219 @@
 
 catalogue! {
     counter SessionsOpened "sessions_opened_total" Sessions Info
-        "Sessions accepted on any wire since the start. Compare with sessions_closed_total; a rise without a rise of sessions means clients reconnect in a loop.";
+        "Sessions begun on any wire since the start. Opened minus closed equals sessions; a rise without a rise of sessions means clients reconnect in a loop.";
     counter SessionsClosed "sessions_closed_total" Sessions Info
-        "Sessions that ended, for any reason. Opened minus closed equals sessions.";
+        "Sessions that ended, for any reason; the session_close_… counters say why.";
     gauge Sessions "sessions" Sessions Info
-        "Sessions open now. Near the connection limit: raise the limit of descriptors (ulimit -n) and max_sessions, or add a gateway.";
-    counter SessionsRefused "sessions_refused_total" Sessions Info
-        "Connections turned away because a limit was reached. Any rise: raise the limit that the log names, or find who opens so many.";
-    counter SessionPanics "session_panics_total" Sessions Info
-        "Sessions ended by a panic in their handler. Any rise is a bug: the log has the place; please report it.";
-    counter CommandsReceived "commands_received_total" Commands Info
-        "Commands taken from sessions on all wires, good and bad.";
-    counter CommandsInvalid "commands_invalid_total" Commands Info
-        "Commands answered with an error because they could not be understood. A rise with one client version: look at the error codes at log level debug.";
-    counter BytesReceived "wire_bytes_received_total" Bytes Info
-        "Bytes read from all sockets, after TLS.";
-    counter BytesSent "wire_bytes_sent_total" Bytes Info
-        "Bytes written to all sockets, before TLS.";
-    counter MessagesPublished "hub_messages_published_total" Messages Info
+        "Sessions open now, HTTP connections, event streams and long polls included. Near max_connections: raise it together with the limit on open files.";
+    counter SessionsPaused "sessions_paused_total" Times Info
+        "Times a session was not read from because it did not read our answers. One client often: it sends faster than it reads.";
+    counter SessionsParked "sessions_parked_total" Times Info
+        "Times a session was not read from because a worker's inbox was nearly full. Frequent: the gateway is at its limit; add workers or spread the load.";
+    counter SessionPanics "session_panics_total" Errors Info
+        "Turns that a bug of ours ended early. Any rise: please report the log line beside it.";
+    counter CloseBadData "session_close_bad_data_total" Sessions Info
+        "Sessions ended by text that was not UTF-8. Look at the client.";
+    counter CloseClosed "session_close_closed_total" Sessions Info
+        "Sessions that the peer ended in its protocol's way, by a close frame or /quit. Nothing to do.";
+    counter CloseTimedOut "session_close_close_timeout_total" Sessions Info
+        "Sessions whose peer did not finish the closing handshake within close_timeout. Harmless in small numbers.";
+    counter CloseEnded "session_close_ended_total" Sessions Info
+        "Sessions whose peer closed the connection. Nothing to do.";
+    counter CloseHandshakeTimeout "session_close_handshake_timeout_total" Sessions Info
+        "Connections that did not finish a handshake within handshake_timeout: port scanners, half-open clients. Many: look at who connects.";
+    counter CloseInternal "session_close_internal_total" Sessions Info
+        "Sessions ended by a fault of the gateway. Any rise: please report the log line beside it.";
+    counter CloseKicked "session_close_kicked_total" Sessions Info
+        "Sessions ended over the API or by the embedding program.";
+    counter CloseLeaseExpired "session_close_lease_expired_total" Sessions Info
+        "UDP sessions not heard of for udp_lease. Normal where devices come and go.";
+    counter CloseLimitReached "session_close_limit_reached_total" Sessions Info
+        "Sessions that found no place. Raise the limit that the log names.";
+    counter ClosePolicyViolation "session_close_policy_violation_total" Sessions Info
+        "Sessions ended for breaking a rule of ours, such as max_fragments. Look at the client.";
+    counter ClosePongTimeout "session_close_pong_timeout_total" Sessions Info
+        "WebSocket sessions that did not answer a ping within pong_timeout: their network went away.";
+    counter CloseProtocolError "session_close_protocol_error_total" Sessions Info
+        "Sessions ended for breaking their protocol, as by an unmasked frame. Look at the client.";
+    counter CloseReset "session_close_reset_total" Sessions Info
+        "Sessions whose connection was reset or failed. Many at once: look at the network.";
+    counter CloseShutdown "session_close_shutdown_total" Sessions Info
+        "Sessions closed politely while the gateway drained.";
+    counter CloseShutdownCut "session_close_shutdown_cut_total" Sessions Info
+        "Sessions cut at the end of a drain. Raise gateway.drain if this matters.";
+    counter CloseSlow "session_close_slow_total" Sessions Info
+        "Sessions ended because their outbox was full: they read slower than their rooms talk. See limits.max_outbox_bytes and rooms.slow.";
+    counter CloseTooBig "session_close_too_big_total" Sessions Info
+        "Sessions ended by a line or message over max_message. Raise it if such messages are wanted.";
+    counter CloseUnsupported "session_close_unsupported_total" Sessions Info
+        "Sessions ended by a kind of data that the endpoint does not take. Look at the client.";
+    counter CloseUpgraded "session_close_upgraded_total" Sessions Info
+        "HTTP connections that became WebSocket sessions. Nothing to do.";
+    counter CloseWriteTimeout "session_close_write_timeout_total" Sessions Info
+        "Sessions that took nothing off their socket for write_timeout. Look at the peer's network.";
+    counter ConnectionsAccepted "listener_connections_accepted_total" Connections Info
+        "TCP connections accepted by any listener.";
+    counter ConnectionsRefused "listener_connections_refused_total" Connections Info
+        "Connections closed at once because max_connections was reached. Any rise: raise it together with the limit on open files, or add a gateway.";
+    counter AcceptErrors "listener_accept_errors_total" Errors Info
+        "Failed accepts. With a log line about descriptors: raise the limit on open files. Otherwise clients that gave up early.";
+    counter BytesIn "wire_bytes_in_total" Bytes Info
+        "Bytes that sessions over TCP, TLS and WebSocket sent us, after TLS. HTTP bodies and UDP are not in it.";
+    counter BytesOut "wire_bytes_out_total" Bytes Info
+        "Bytes sent to sessions over TCP, TLS, WebSocket and event streams, before TLS.";
+    counter Reads "wire_reads_total" Times Diag
+        "Reads of session sockets that brought something.";
+    counter Writes "wire_writes_total" Times Diag
+        "Writes to session sockets. Frames sent divided by this is how well batching works.";
+    counter WritesBlocked "wire_writes_blocked_total" Times Diag
+        "Writes that filled a socket. Frequent: peers read slowly, or their network is slow.";
+    counter FramesOut "wire_frames_out_total" Frames Info
+        "Frames, lines, events and datagrams sent whole.";
+    counter LinesIn "tcp_lines_in_total" Lines Info
+        "Lines received on rooms listeners over TCP.";
+    counter ChatLinesIn "tcp_chat_lines_in_total" Lines Info
+        "Lines received from people in plain chat.";
+    counter WebsocketHandshakes "ws_handshakes_total" Handshakes Info
+        "HTTP connections that became WebSocket sessions.";
+    counter WebsocketHandshakesRefused "ws_handshakes_refused_total" Handshakes Info
+        "WebSocket handshakes that were refused; the answer said why. Look at the client, and at gateway.origins.";
+    counter WebsocketMessagesIn "ws_messages_in_total" Messages Info
+        "WebSocket messages received, text and binary.";
+    counter WebsocketPingsIn "ws_pings_in_total" Frames Diag
+        "Pings received, each answered by a pong.";
+    counter WebsocketPingsOut "ws_pings_out_total" Frames Diag
+        "Pings sent to silent peers.";
+    counter WebsocketPongsIn "ws_pongs_in_total" Frames Diag
+        "Pongs received.";
+    counter WebsocketViolations "ws_violations_total" Errors Info
+        "Frames that broke RFC 6455; each ended its session. Look at the client.";
+    counter UdpDatagramsIn "udp_datagrams_in_total" Datagrams Info
+        "Datagrams received.";
+    counter UdpDatagramsOut "udp_datagrams_out_total" Datagrams Info
+        "Datagrams sent.";
+    counter UdpBytesIn "udp_bytes_in_total" Bytes Info
+        "Bytes received in datagrams.";
+    counter UdpBytesOut "udp_bytes_out_total" Bytes Info
+        "Bytes sent in datagrams.";
+    counter UdpDatagramsDropped "udp_datagrams_dropped_total" Datagrams Info
+        "Datagrams not sent because the socket's buffer was full. Raise net.core.wmem_max.";
+    counter UdpRefused "udp_datagrams_refused_total" Datagrams Info
+        "Datagrams ignored: empty, or from a new address while max_udp_sessions was reached or the gateway drained.";
+    counter UdpPortZero "udp_datagrams_port_zero_total" Datagrams Info
+        "Datagrams from source port 0, which nobody can answer: forged. Ignored.";
+    counter UdpErrors "udp_errors_total" Errors Info
+        "Errors of UDP sockets, mostly unreachable peers. Many: look at the network.";
+    counter UdpChallenges "udp_challenges_total" Datagrams Info
+        "Joins answered with a challenge. Far more than joins: somebody forges addresses, or clients do not send the cookie back.";
+    counter UdpAmplificationRefused "udp_amplification_refused_total" Datagrams Info
+        "Answers not sent because an address that proved nothing would have got more than three times what it sent.";
+    gauge UdpSessions "udp_sessions" Sessions Info
+        "UDP peers with a lease. Near max_udp_sessions: raise it.";
+    counter CommandsIn "commands_in_total" Commands Info
+        "Commands of roomwire.v1 received on any wire, good and bad.";
+    counter ErrorsJson "command_errors_json_total" Errors Info
+        "Commands and bodies that were not valid JSON or not UTF-8. Look at the client.";
+    counter ErrorsField "command_errors_field_total" Errors Info
+        "Commands with a field missing or of a wrong type. Look at the client.";
+    counter ErrorsType "command_errors_type_total" Errors Info
+        "Commands of an unknown type. A newer client than this gateway?";
+    counter ErrorsRoom "command_errors_room_total" Errors Info
+        "Commands with a room name that is invalid or a pattern where none may stand.";
+    counter ErrorsName "command_errors_name_total" Errors Info
+        "Names that were empty, too long or had control characters.";
+    counter ErrorsCookie "command_errors_cookie_total" Errors Info
+        "Joins over UDP with a cookie that was wrong or too old. Many: somebody forges addresses.";
+    counter ErrorsTooLarge "command_errors_too_large_total" Errors Info
+        "Lines, messages, datagrams and bodies over their limit. Raise limits.max_message if such are wanted.";
+    counter ErrorsRooms "command_errors_rooms_total" Errors Info
+        "Joins and publishes refused because a session, or the gateway, had as many rooms as it may.";
+    counter ErrorsBinary "command_errors_binary_total" Errors Info
+        "Binary messages on a WebSocket that speaks JSON text. Look at the client.";
+    counter ErrorsOther "command_errors_other_total" Errors Info
+        "Commands refused for another reason; at log level debug each is named.";
+    counter Joins "hub_joins_total" Times Info
+        "Rooms and patterns joined.";
+    counter Leaves "hub_leaves_total" Times Info
+        "Rooms and patterns left by command; sessions that end leave without it.";
+    counter Publishes "hub_publishes_total" Messages Info
         "Messages that got an offset in a room.";
-    counter MessagesDelivered "hub_messages_delivered_total" Messages Info
-        "Messages put into a session's outbox. Divided by hub_messages_published_total: the average fan-out.";
+    counter PublishesRepeated "hub_publishes_repeated_total" Messages Info
+        "Publishes whose key had been seen: answered again, delivered to nobody.";
+    counter PublishesCongested "hub_publishes_congested_total" Messages Info
+        "Publishes refused because a worker's inbox was full. Any rise: the gateway is at its limit.";
+    counter HubMessages "hub_messages_fanned_out_total" Messages Info
+        "Messages that workers fanned out; one message counts once for each worker that has members.";
+    counter HubDeliveries "hub_deliveries_total" Deliveries Info
+        "Messages put into sessions' outboxes.";
     counter OutboxDropped "hub_outbox_dropped_total" Messages Info
-        "Messages dropped from full outboxes by the room's slow policy; the session got a gap notice. A rise: receivers are too slow or the outbox limits too small.";
-    counter OutboxOverflows "hub_outbox_overflows_total" Sessions Info
-        "Sessions ended because their outbox was full. A rise: receivers are too slow; raise outbox limits or choose a policy that drops.";
-    gauge OutboxBytes "hub_outbox_bytes" Bytes Info
-        "Bytes waiting in all outboxes. Steady growth: receivers are slower than the rooms they are in.";
+        "Messages dropped from full outboxes by the room's slow policy; the session gets a gap notice. A rise: members read too slowly.";
+    counter MessagesReplayed "hub_messages_replayed_total" Messages Info
+        "Messages sent again to sessions that came back.";
+    counter RecoveriesFailed "hub_recoveries_failed_total" Times Info
+        "Sessions that came back for messages which history no longer had. A rise: raise rooms.history.";
     gauge Rooms "hub_rooms" Rooms Info
-        "Rooms that exist now, with members or with history. Near max_rooms: shorten history_age or raise the limit.";
+        "Rooms that exist now: with members or with history. Near max_rooms: shorten rooms.history.age or raise the limit.";
+    gauge Patterns "hub_patterns" Patterns Info
+        "Patterns that sessions are subscribed to.";
+    gauge HistoryMessages "hub_history_messages" Messages Info
+        "Messages kept in history by all rooms.";
+    gauge HistoryBytes "hub_history_bytes" Bytes Info
+        "What all rooms' history takes. Too much: lower rooms.history.";
+    counter RoomsExpired "hub_rooms_expired_total" Rooms Diag
+        "Rooms that vanished: empty and without history.";
+    counter HistoryExpired "hub_history_expired_total" Messages Diag
+        "Messages that became too old for history.";
+    counter RequestsAsked "hub_requests_total" Requests Info
+        "Requests made to rooms.";
+    counter RequestsPushed "hub_requests_pushed_total" Requests Info
+        "Requests handed to members.";
+    counter RequestsTimedOut "hub_requests_timed_out_total" Requests Info
+        "Requests that ended by their timeout. Many: members do not reply.";
+    counter RepliesIn "hub_replies_total" Requests Info
+        "Replies taken.";
+    counter RepliesLate "hub_replies_late_total" Requests Info
+        "Replies to requests that were over.";
+    counter RepliesRefused "hub_replies_refused_total" Requests Info
+        "Replies refused: a second one of the same member, or more than the request may keep.";
+    counter HttpRequests "http_requests_total" Requests Info
+        "HTTP requests of both versions.";
+    counter HttpResponsesOk "http_responses_ok_total" Requests Info
+        "Answers below 300.";
+    counter HttpResponsesRedirect "http_responses_redirect_total" Requests Info
+        "Answers from 300 to 399.";
+    counter HttpResponsesClientError "http_responses_client_error_total" Requests Info
+        "Answers from 400 to 499. Look at who asks for what.";
+    counter HttpResponsesServerError "http_responses_server_error_total" Requests Info
+        "Answers of 500 and above. Overload, or a route of the embedding program failed.";
+    counter HttpBadRequests "http_bad_requests_total" Errors Info
+        "Connections that did not speak HTTP as it is written. Scanners do this.";
+    counter HttpTimeouts "http_timeouts_total" Errors Info
+        "Requests whose head or body did not come in time.";
+    counter HttpConnectionErrors "http_connection_errors_total" Errors Info
+        "HTTP connections that failed otherwise, mostly clients that went away.";
+    counter HttpOriginRefused "http_origin_refused_total" Requests Info
+        "Requests of browsers whose Origin may not act here. List it in gateway.origins if it should.";
+    counter HttpWrongType "http_wrong_content_type_total" Requests Info
+        "Bodies that were not application/json where nothing else is taken.";
+    counter EventStreams "http_event_streams_total" Streams Info
+        "Streams of server-sent events opened.";
+    counter LongPolls "http_long_polls_total" Requests Info
+        "Long polls that had to wait.";
+    counter WaitersRefused "http_waiters_refused_total" Requests Info
+        "Event streams and long polls refused because max_waiters was reached. Raise it.";
+    counter TlsHandshakes "tls_handshakes_total" Handshakes Info
+        "TLS handshakes done.";
+    counter TlsHandshakeErrors "tls_handshake_errors_total" Errors Info
+        "TLS handshakes that failed: clients that do not trust the certificate, scanners, garbage.";
+    counter TlsPlainHttp "tls_plain_http_total" Errors Info
+        "Plain HTTP requests on a TLS port; each was told so. Look for an http:// link to it.";
+    counter WorkerTurns "worker_turns_total" Turns Diag
+        "Turns of the workers' loops.";
     high InboxHigh "hub_inbox_high_water" Messages Diag
-        "Most deliveries that ever waited in one worker's inbox. At three quarters of the capacity publishers are paused; a worker that is often there is overloaded.";
-    histogram TurnMicros "worker_turn_us" Micros Diag
-        "Length of one turn of a worker. A high p99 delays every session of the worker: look for a slow handler.";
-    histogram FlushMicros "hub_publish_to_flush_us" Micros Diag
-        "Time from a message's publish to its first write to a socket. A high p99 with short turns: the socket's peers are slow.";
+        "Most deliveries that ever waited in one worker's inbox. At three quarters of max_inbox publishers are paused; often there: a worker is overloaded.";
+    histogram WorkerTurnMicros "worker_turn_us" Micros Diag
+        "Length of one turn of a worker. A high p99 delays every session of the worker: look for a slow listener.";
+    histogram WorkerLagMicros "worker_lag_us" Micros Diag
+        "How late the workers' clock tick ran. A high p99: the machine is short of CPU, or a listener blocks.";
 }

@@ -101,7 +101,7 @@ pub enum PageError {
         bytes: usize,
     },
     /// The operating system refused something.
-    #[error("cannot {action} the counter page {path}: {source}")]
+    #[error("cannot {action} the counter page {path}: {source} (--page gives it another place)")]
     Io {
         /// What was tried, as a verb.
         action: &'static str,

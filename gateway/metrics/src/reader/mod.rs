@@ -10,8 +10,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, LazyLock};
 use std::{fmt, io};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
@@ -21,7 +21,7 @@ use crate::catalogue::{CATALOGUE, Kind};
 use crate::histogram::{BUCKETS, BUCKETS_SLOT, Histogram, MAX_SLOT, SUM_SLOT};
 use crate::layout::{self, HEADER_BYTES, Lanes, MAX_PAGE_BYTES, lane_word, word};
 use crate::page::Page;
-use crate::words::{ReadOnlyWords, View, WORD};
+use crate::words::{ReadOnlyWords, View};
 
 mod parse;
 mod snapshot;
@@ -152,7 +152,7 @@ impl MappedFile {
             return Err(ReadProblem::NotAPage);
         }
         let words = ReadOnlyWords::map(&file, bytes)?;
-        let parsed = parse::parse(words.view())?;
+        let parsed = parse::parse(words.view(), bytes)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -200,8 +200,9 @@ impl MappedFile {
 
 /// A snapshot of a page that this process made, whose shape needs no checking.
 pub(crate) fn snapshot_of_own(view: View<'_>, lanes: &Lanes) -> Snapshot {
-    let columns: Vec<Column> = CATALOGUE.iter().map(Column::from_metric).collect();
-    take(view, lanes, &columns)
+    static COLUMNS: LazyLock<Vec<Column>> =
+        LazyLock::new(|| CATALOGUE.iter().map(Column::from_metric).collect());
+    take(view, lanes, &COLUMNS)
 }
 
 fn take(view: View<'_>, lanes: &Lanes, columns: &[Column]) -> Snapshot {
@@ -296,5 +297,3 @@ fn row(view: View<'_>, lanes: &Lanes, column: &Column) -> Row {
 const fn at_least_zero(word: u64) -> u64 {
     if word.cast_signed() < 0 { 0 } else { word }
 }
-
-const _: () = assert!(WORD == 8, "offsets in the page count words of 8 bytes");

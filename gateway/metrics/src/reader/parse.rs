@@ -142,12 +142,13 @@ fn identity(view: View<'_>) -> [u64; word::IDENTITY_END] {
     std::array::from_fn(|at| view.load(at))
 }
 
-pub(super) fn parse(view: View<'_>) -> Result<Parsed, ReadProblem> {
+/// Checks the page in a file of `bytes` bytes, which is what the view shows, up to part of a word.
+pub(super) fn parse(view: View<'_>, bytes: usize) -> Result<Parsed, ReadProblem> {
     let header = identity(view);
     // Pairs with the move of the finished file to its path, which the kernel orders; the fence keeps
     // the loads below behind those above for pages that are not moved but shared.
     fence(Ordering::Acquire);
-    check_start(&header, view.bytes())?;
+    check_start(&header, bytes)?;
     let lanes = check_lanes(&header, view.bytes())?;
     for (first, what) in [
         (word::INSTANCE, "the instance's name"),
@@ -314,10 +315,13 @@ fn parse_line(line: &str, lanes: &Lanes) -> Result<Column, &'static str> {
     let mut field = || fields.next().ok_or("a column is missing");
     let (name, kind, unit, level) = (field()?, field()?, field()?, field()?);
     let (slot, slots, help) = (field()?, field()?, field()?);
-    if !is_name(name) || !is_name(unit) {
-        return Err("a name has other characters than a-z, 0-9 and _, or is too long");
-    }
     let kind = Kind::parse(kind).ok_or("a kind that this reader does not know")?;
+    if let Some(problem) = catalogue::name_problem(name, kind) {
+        return Err(problem);
+    }
+    if !is_word(unit) {
+        return Err("the unit is not a word of a-z");
+    }
     let level = Level::parse(level).ok_or("a level that this reader does not know")?;
     let slot: usize = slot.parse().map_err(|_| "the slot is not a number")?;
     if slots.parse() != Ok(kind.slots()) {
@@ -342,10 +346,6 @@ fn parse_line(line: &str, lanes: &Lanes) -> Result<Column, &'static str> {
     })
 }
 
-fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME_BYTES
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+fn is_word(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
