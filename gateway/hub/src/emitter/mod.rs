@@ -78,6 +78,9 @@ impl Default for Limits {
 /// Listeners on one event above which a warning is given, as in Node.
 const DEFAULT_MAX_LISTENERS: usize = 10;
 
+/// Ids are unique in the process, so an id given to the wrong emitter removes nothing.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 /// A handle to an event emitter; clones are the same emitter.
 ///
 /// ```
@@ -98,7 +101,6 @@ pub struct Emitter {
 /// What all handles share. No lock in it is held while foreign code runs.
 struct Inner {
     registry: Registry,
-    next_id: AtomicU64,
     max_listeners: AtomicUsize,
     /// Attached, in this order; the dead ones go when another is attached.
     schedulers: Lock<Vec<SchedulerHandle>>,
@@ -123,7 +125,6 @@ impl Emitter {
         Self {
             inner: Arc::new(Inner {
                 registry: Registry::new(limits),
-                next_id: AtomicU64::new(0),
                 max_listeners: AtomicUsize::new(DEFAULT_MAX_LISTENERS),
                 schedulers: Lock::new("emitter schedulers", Vec::new()),
                 counters: Counters::default(),
@@ -326,7 +327,7 @@ impl Emitter {
         registration: impl FnOnce(u64) -> Registration,
     ) -> Result<Guard, RegisterError> {
         let inner = &*self.inner;
-        let id = inner.next_id.fetch_add(1, Relaxed);
+        let id = NEXT_ID.fetch_add(1, Relaxed);
         let max_listeners = inner.max_listeners.load(Relaxed);
         let registered = inner
             .registry
