@@ -247,6 +247,7 @@ impl SharedLane {
 mod tests {
     use super::*;
     use crate::PageOptions;
+    use crate::catalogue::sample::{COUNTER, GAUGE, HIGH, HISTOGRAM, OTHER_COUNTER};
 
     fn page() -> Arc<Page> {
         Page::anonymous(&PageOptions::new("main", 2)).unwrap()
@@ -256,17 +257,17 @@ mod tests {
     fn counts_are_seen_after_publish_and_not_before() {
         let page = page();
         let lane = page.lane(1).unwrap();
-        lane.add(Id::BytesSent, 40);
-        lane.high_water(Id::InboxHigh, 7);
-        lane.high_water(Id::InboxHigh, 3);
-        lane.record(Id::TurnMicros, 12);
+        lane.add(COUNTER.id, 40);
+        lane.high_water(HIGH.id, 7);
+        lane.high_water(HIGH.id, 3);
+        lane.record(HISTOGRAM.id, 12);
         assert!(page.snapshot().rows.iter().all(|row| row.value == 0));
         lane.publish();
         let seen = page.snapshot();
-        assert_eq!(seen.value("wire_bytes_sent_total"), Some(40));
-        assert_eq!(seen.value("hub_inbox_high_water"), Some(7));
+        assert_eq!(seen.value(COUNTER.name), Some(40));
+        assert_eq!(seen.value(HIGH.name), Some(7));
         let turns = seen
-            .row("worker_turn_us")
+            .row(HISTOGRAM.name)
             .and_then(|row| row.histogram.clone())
             .unwrap();
         assert_eq!(
@@ -280,16 +281,16 @@ mod tests {
     fn publish_stores_only_lines_that_changed() {
         let page = page();
         let lane = page.lane(0).unwrap();
-        let far = Id::TurnMicros.slot() + BUCKETS_SLOT + histogram::bucket(5_000);
+        let far = HISTOGRAM.id.slot() + BUCKETS_SLOT + histogram::bucket(5_000);
         page.lane_slots(0)[far].store(99, Ordering::Relaxed);
-        lane.increment(Id::SessionsOpened);
+        lane.increment(COUNTER.id);
         lane.publish();
         assert_eq!(
             page.lane_slots(0)[far].load(Ordering::Relaxed),
             99,
             "its line had no change"
         );
-        lane.record(Id::TurnMicros, 5_000);
+        lane.record(HISTOGRAM.id, 5_000);
         lane.publish();
         assert_eq!(page.lane_slots(0)[far].load(Ordering::Relaxed), 1);
     }
@@ -312,11 +313,8 @@ mod tests {
     fn dropping_publishes_and_the_next_writer_goes_on_from_there() {
         let page = page();
         for expected in [1, 2, 3] {
-            page.lane(0).unwrap().increment(Id::SessionsOpened);
-            assert_eq!(
-                page.snapshot().value("sessions_opened_total"),
-                Some(expected)
-            );
+            page.lane(0).unwrap().increment(COUNTER.id);
+            assert_eq!(page.snapshot().value(COUNTER.name), Some(expected));
         }
     }
 
@@ -339,20 +337,20 @@ mod tests {
         let page = page();
         let (opener, closer, shared) =
             (page.lane(0).unwrap(), page.lane(1).unwrap(), page.shared());
-        let sessions = || page.snapshot().value("sessions").unwrap();
-        closer.gauge_sub(Id::Sessions, 2);
+        let sessions = || page.snapshot().value(GAUGE.name).unwrap();
+        closer.gauge_sub(GAUGE.id, 2);
         closer.publish();
         assert_eq!(sessions(), 0, "the other lane's publication is late");
-        opener.gauge_add(Id::Sessions, 5);
+        opener.gauge_add(GAUGE.id, 5);
         opener.publish();
         assert_eq!(sessions(), 3);
-        shared.gauge_sub(Id::Sessions, 1);
+        shared.gauge_sub(GAUGE.id, 1);
         assert_eq!(sessions(), 2);
-        opener.gauge_set(Id::Sessions, 10);
+        opener.gauge_set(GAUGE.id, 10);
         opener.publish();
-        shared.gauge_set(Id::Sessions, 0);
+        shared.gauge_set(GAUGE.id, 0);
         assert_eq!(sessions(), 8);
-        let per_lane = page.snapshot().row("sessions").unwrap().per_lane.clone();
+        let per_lane = page.snapshot().row(GAUGE.name).unwrap().per_lane.clone();
         assert_eq!(per_lane, [10, 0, 0], "a part below zero is shown as zero");
     }
 
@@ -364,18 +362,18 @@ mod tests {
                 let shared = page.shared();
                 scope.spawn(move || {
                     for i in 0..1_000 {
-                        shared.increment(Id::SessionsRefused);
-                        shared.record(Id::TurnMicros, i);
-                        shared.high_water(Id::InboxHigh, thread * 1_000 + i);
+                        shared.increment(OTHER_COUNTER.id);
+                        shared.record(HISTOGRAM.id, i);
+                        shared.high_water(HIGH.id, thread * 1_000 + i);
                     }
                 });
             }
         });
         let seen = page.snapshot();
-        assert_eq!(seen.value("sessions_refused_total"), Some(4_000));
-        assert_eq!(seen.value("hub_inbox_high_water"), Some(3_999));
+        assert_eq!(seen.value(OTHER_COUNTER.name), Some(4_000));
+        assert_eq!(seen.value(HIGH.name), Some(3_999));
         let turns = seen
-            .row("worker_turn_us")
+            .row(HISTOGRAM.name)
             .unwrap()
             .histogram
             .as_ref()
@@ -388,10 +386,10 @@ mod tests {
 
     #[test]
     #[cfg(debug_assertions)]
-    #[should_panic(expected = "Sessions")]
+    #[should_panic(expected = "left: Gauge")]
     fn counting_with_the_wrong_verb_is_a_bug() {
         let page = page();
         // A lane publishes when it is dropped, also in a panic; it must not mind.
-        page.lane(0).unwrap().increment(Id::Sessions);
+        page.lane(0).unwrap().increment(GAUGE.id);
     }
 }

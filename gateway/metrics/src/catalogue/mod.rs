@@ -441,6 +441,32 @@ pub fn markdown() -> String {
     out
 }
 
+/// Metrics for tests, by kind, so that rows may be renamed and removed.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::{CATALOGUE, Kind, Metric};
+
+    pub(crate) const COUNTER: &Metric = nth(Kind::Counter, 0);
+    pub(crate) const OTHER_COUNTER: &Metric = nth(Kind::Counter, 1);
+    pub(crate) const GAUGE: &Metric = nth(Kind::Gauge, 0);
+    pub(crate) const HIGH: &Metric = nth(Kind::High, 0);
+    pub(crate) const HISTOGRAM: &Metric = nth(Kind::Histogram, 0);
+
+    const fn nth(kind: Kind, mut n: usize) -> &'static Metric {
+        let mut i = 0;
+        loop {
+            let metric = &CATALOGUE[i];
+            if metric.kind as u8 == kind as u8 {
+                if n == 0 {
+                    return metric;
+                }
+                n -= 1;
+            }
+            i += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use roomwire_metrics::{GatewayState, Id, Page, PageError, Reader, STALLED_AFTER_MS};
+use roomwire_metrics::{GatewayState, Page, PageError, Reader, STALLED_AFTER_MS};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{create, options, place};
+use crate::{COUNTER, create, options, place};
 
 const PAGE_VARIABLE: &str = "ROOMWIRE_TEST_PAGE";
 const READY: &str = "the page is there";
@@ -20,10 +20,10 @@ fn gateway_process() {
     };
     let page = Page::create(&PathBuf::from(path), &options(1)).unwrap();
     let lane = page.lane(0).unwrap();
-    lane.add(Id::SessionsOpened, 1_234);
+    lane.add(COUNTER.id, 1_234);
     lane.publish();
     // Never published: lost with the process, as a crash in the middle of a turn would lose it.
-    lane.add(Id::SessionsOpened, 1);
+    lane.add(COUNTER.id, 1);
     page.set_ready(true);
     println!("\n{READY}");
     loop {
@@ -74,7 +74,7 @@ fn the_last_figures_of_a_killed_gateway_can_be_read() {
     assert_eq!(state(1_000), GatewayState::Dead);
     for reader in [reader, Reader::open(&path).unwrap()] {
         let last = reader.snapshot().unwrap();
-        assert_eq!(last.value("sessions_opened_total"), Some(1_234));
+        assert_eq!(last.value(COUNTER.name), Some(1_234));
         assert!(last.ready && !last.stopped);
     }
     create(&path, 1);

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use roomwire_metrics::{Id, Page, prometheus};
+use roomwire_metrics::{Page, prometheus};
 
-use crate::options;
+use crate::{COUNTER, GAUGE, HIGH, HISTOGRAM, options};
 
 struct Sample {
     name: String,
@@ -147,33 +147,43 @@ fn check_histogram(name: &str, samples: &[Sample]) {
 fn the_text_is_valid_and_has_every_figure() {
     let page = Page::anonymous(&options(2)).unwrap();
     let lane = page.lane(1).unwrap();
-    lane.add(Id::SessionsOpened, 3);
-    lane.gauge_add(Id::Sessions, 2);
-    lane.high_water(Id::InboxHigh, 9);
+    lane.add(COUNTER.id, 3);
+    lane.gauge_add(GAUGE.id, 2);
+    lane.high_water(HIGH.id, 9);
     [0, 1, 2, 900, 1 << 50]
         .into_iter()
-        .for_each(|value| lane.record(Id::TurnMicros, value));
+        .for_each(|value| lane.record(HISTOGRAM.id, value));
     lane.publish();
     page.set_ready(true);
     let seen = page.snapshot();
     let text = prometheus::render(&seen);
     assert_eq!(check(&text), seen.rows.len() + 5);
     for line in [
-        "# TYPE roomwire_sessions_opened_total counter\nroomwire_sessions_opened_total 3\n",
-        "# TYPE roomwire_sessions gauge\nroomwire_sessions 2\n",
-        "# TYPE roomwire_hub_inbox_high_water gauge\nroomwire_hub_inbox_high_water 9\n",
-        "roomwire_worker_turn_us_bucket{le=\"0\"} 1\n",
-        "roomwire_worker_turn_us_bucket{le=\"1\"} 2\n",
-        "roomwire_worker_turn_us_bucket{le=\"3\"} 3\n",
-        "roomwire_worker_turn_us_bucket{le=\"511\"} 3\n",
-        "roomwire_worker_turn_us_bucket{le=\"1023\"} 4\n",
-        "roomwire_worker_turn_us_bucket{le=\"+Inf\"} 5\n",
-        "roomwire_worker_turn_us_count 5\n",
+        "# TYPE COUNTER counter\nCOUNTER 3\n",
+        "# TYPE GAUGE gauge\nGAUGE 2\n",
+        "# TYPE HIGH gauge\nHIGH 9\n",
+        "HISTOGRAM_bucket{le=\"0\"} 1\n",
+        "HISTOGRAM_bucket{le=\"1\"} 2\n",
+        "HISTOGRAM_bucket{le=\"3\"} 3\n",
+        "HISTOGRAM_bucket{le=\"511\"} 3\n",
+        "HISTOGRAM_bucket{le=\"1023\"} 4\n",
+        "HISTOGRAM_bucket{le=\"+Inf\"} 5\n",
+        "HISTOGRAM_count 5\n",
         "roomwire_build_info{version=\"1.2.3\",gateway=\"main\"} 1\n",
         "roomwire_ready 1\n",
         "roomwire_start_time_seconds 1.000\n",
     ] {
-        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+        let line = [
+            ("COUNTER", COUNTER),
+            ("GAUGE", GAUGE),
+            ("HIGH", HIGH),
+            ("HISTOGRAM", HISTOGRAM),
+        ]
+        .iter()
+        .fold(line.to_owned(), |line, (word, metric)| {
+            line.replace(word, &format!("roomwire_{}", metric.name))
+        });
+        assert!(text.contains(&line), "{line:?} is missing in\n{text}");
     }
 }
 

@@ -7,16 +7,16 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use roomwire_metrics::text::{self, TableOptions};
-use roomwire_metrics::{GatewayState, Id, Level, ReadError, ReadProblem, Reader, prometheus};
+use roomwire_metrics::{GatewayState, Level, ReadError, ReadProblem, Reader, prometheus};
 
-use crate::{create, exposition, fnv, place, set_word, word};
+use crate::{COUNTER, HISTOGRAM, create, exposition, fnv, place, set_word, word};
 
 /// The bytes of a page of a gateway that ended.
 fn page_bytes(path: &Path) -> Vec<u8> {
     let page = create(path, 1);
     let lane = page.lane(0).unwrap();
-    lane.increment(Id::SessionsOpened);
-    lane.record(Id::TurnMicros, 5);
+    lane.increment(COUNTER.id);
+    lane.record(HISTOGRAM.id, 5);
     lane.publish();
     std::fs::read(path).unwrap()
 }
@@ -76,14 +76,14 @@ fn a_page_of_another_version_of_the_gateway_is_read_by_its_own_catalogue() {
     let (_directory, path) = place();
     let original = page_bytes(&path);
     let bytes = with_catalogue(&original, |text| {
-        let text = text.replace("sessions_opened_total", "visits_total");
+        let text = text.replace(COUNTER.name, "visits_total");
         // Further columns belong to later versions and are passed over.
         text.replacen('\n', "\tlater\n", 1)
     });
     let reader = open_bytes(&path, &bytes).unwrap();
     let seen = reader.snapshot().unwrap();
     assert_eq!(seen.value("visits_total"), Some(1));
-    assert_eq!(seen.value("sessions_opened_total"), None);
+    assert_eq!(seen.value(COUNTER.name), None);
     show(&reader);
 }
 
@@ -110,7 +110,7 @@ fn blocks_and_unused_words_of_later_versions_are_passed_over() {
         set_word(&mut bytes, unused, u64::MAX);
     }
     let seen = open_bytes(&path, &bytes).unwrap().snapshot().unwrap();
-    assert_eq!(seen.value("sessions_opened_total"), Some(1));
+    assert_eq!(seen.value(COUNTER.name), Some(1));
 }
 
 #[test]

@@ -1,18 +1,16 @@
 //! The layout as a reader in another language has to know it: numbers from `docs/counter-page.md`,
 //! none from the crate. A change here needs a new layout version.
 
-use roomwire_metrics::Id;
-
-use crate::{create, fnv, place, word};
+use crate::{COUNTER, HISTOGRAM, create, fnv, place, word};
 
 #[test]
 fn every_offset_is_where_the_documentation_says() {
     let (_directory, path) = place();
     let page = create(&path, 3);
     let lane = page.lane(1).unwrap();
-    lane.add(Id::SessionsOpened, 5);
+    lane.add(COUNTER.id, 5);
     lane.publish();
-    page.shared().add(Id::SessionsOpened, 2);
+    page.shared().add(COUNTER.id, 2);
     page.set_ready(true);
     page.heartbeat(7_000);
 
@@ -69,7 +67,7 @@ fn every_offset_is_where_the_documentation_says() {
         .collect();
     assert_eq!(roles, [[1, 0, 0], [1, 1, 1], [1, 2, 0], [2, 0, 0]]);
 
-    let slot = slot_of(&bytes, "sessions_opened_total");
+    let slot = slot_of(&bytes, COUNTER.name);
     let values: Vec<_> = (0..4)
         .map(|lane| word(&bytes, lanes + lane * stride + 128 + slot * 8))
         .collect();
@@ -82,12 +80,12 @@ fn a_histogram_is_laid_out_as_documented() {
     let page = create(&path, 1);
     let lane = page.lane(0).unwrap();
     for value in [3, 3, 100, 1 << 40] {
-        lane.record(Id::TurnMicros, value);
+        lane.record(HISTOGRAM.id, value);
     }
     lane.publish();
     let bytes = std::fs::read(&path).unwrap();
     let lanes = usize::try_from(word(&bytes, 64)).unwrap();
-    let first = lanes + 128 + slot_of(&bytes, "worker_turn_us") * 8;
+    let first = lanes + 128 + slot_of(&bytes, HISTOGRAM.name) * 8;
     let slot = |slot: usize| word(&bytes, first + slot * 8);
     assert_eq!(
         [0, 1, 2].map(slot),

@@ -3,10 +3,10 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::sync::Arc;
 
-use roomwire_metrics::{GatewayState, Id, Page, PageError, ReadProblem, Reader, STALLED_AFTER_MS};
+use roomwire_metrics::{GatewayState, Page, PageError, ReadProblem, Reader, STALLED_AFTER_MS};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{create, options, place, set_word};
+use crate::{COUNTER, HISTOGRAM, OTHER_COUNTER, create, options, place, set_word};
 
 fn state(reader: &Reader, now: u64) -> GatewayState {
     reader.snapshot().unwrap().state(now, reader.writer_alive())
@@ -75,8 +75,8 @@ fn a_file_reader_and_an_own_reader_see_the_same() {
     let (_directory, path) = place();
     let page = create(&path, 2);
     let lane = page.lane(0).unwrap();
-    lane.increment(Id::SessionsOpened);
-    lane.record(Id::TurnMicros, 77);
+    lane.increment(COUNTER.id);
+    lane.record(HISTOGRAM.id, 77);
     lane.publish();
     let (file, own) = (Reader::open(&path).unwrap(), Reader::from_page(&page));
     assert_eq!(file.snapshot().unwrap(), own.snapshot().unwrap());
@@ -97,9 +97,9 @@ fn a_living_gateways_page_is_not_taken() {
     );
     assert!(error.to_string().contains("--instance"), "{error}");
     let reader = Reader::open(&path).unwrap();
-    page.shared().increment(Id::SessionsRefused);
+    page.shared().increment(OTHER_COUNTER.id);
     assert_eq!(
-        reader.snapshot().unwrap().value("sessions_refused_total"),
+        reader.snapshot().unwrap().value(OTHER_COUNTER.name),
         Some(1)
     );
 }
@@ -120,7 +120,7 @@ fn a_page_stays_in_use_while_a_lane_of_it_does() {
 fn a_dead_gateways_page_is_replaced_and_its_readers_keep_it() {
     let (directory, path) = place();
     let dead = create(&path, 1);
-    dead.shared().add(Id::SessionsRefused, 3);
+    dead.shared().add(OTHER_COUNTER.id, 3);
     dead.set_ready(true);
     let old = Reader::open(&path).unwrap();
     drop(dead);
@@ -134,17 +134,11 @@ fn a_dead_gateways_page_is_replaced_and_its_readers_keep_it() {
         GatewayState::Dead,
         "the new gateway's life is not the old one's"
     );
-    assert_eq!(
-        old.snapshot().unwrap().value("sessions_refused_total"),
-        Some(3)
-    );
+    assert_eq!(old.snapshot().unwrap().value(OTHER_COUNTER.name), Some(3));
 
     let new = Reader::open(&path).unwrap();
     assert_eq!(state(&new, 1_000), GatewayState::Running);
-    assert_eq!(
-        new.snapshot().unwrap().value("sessions_refused_total"),
-        Some(0)
-    );
+    assert_eq!(new.snapshot().unwrap().value(OTHER_COUNTER.name), Some(0));
     let names: Vec<_> = directory
         .path()
         .read_dir()
@@ -190,10 +184,10 @@ fn of_gateways_that_start_at_once_one_wins() {
                 .collect()
         });
         assert_eq!(pages.len(), 1);
-        pages[0].shared().increment(Id::SessionsRefused);
+        pages[0].shared().increment(OTHER_COUNTER.id);
         let seen = Reader::open(&path).unwrap().snapshot().unwrap();
         assert_eq!(
-            seen.value("sessions_refused_total"),
+            seen.value(OTHER_COUNTER.name),
             Some(1),
             "the winner's page is the path's"
         );

@@ -20,8 +20,29 @@ mod stress;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use roomwire_metrics::{Page, PageOptions};
+use roomwire_metrics::{CATALOGUE, Kind, Metric, Page, PageOptions};
 use tempfile::TempDir;
+
+// By kind, so that rows may be renamed and removed.
+const COUNTER: &Metric = nth(Kind::Counter, 0);
+const OTHER_COUNTER: &Metric = nth(Kind::Counter, 1);
+const GAUGE: &Metric = nth(Kind::Gauge, 0);
+const HIGH: &Metric = nth(Kind::High, 0);
+const HISTOGRAM: &Metric = nth(Kind::Histogram, 0);
+
+const fn nth(kind: Kind, mut n: usize) -> &'static Metric {
+    let mut i = 0;
+    loop {
+        let metric = &CATALOGUE[i];
+        if metric.kind as u8 == kind as u8 {
+            if n == 0 {
+                return metric;
+            }
+            n -= 1;
+        }
+        i += 1;
+    }
+}
 
 /// A directory of this test, and the path of a page in it.
 fn place() -> (TempDir, PathBuf) {

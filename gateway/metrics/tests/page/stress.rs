@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use roomwire_metrics::{Id, Reader, Snapshot};
+use roomwire_metrics::{Kind, Metric, Reader, Snapshot};
 
-use crate::{create, place};
+use crate::{COUNTER, GAUGE, HIGH, HISTOGRAM, OTHER_COUNTER, create, nth, place};
+
+const SHARED_COUNTER: &Metric = nth(Kind::Counter, 2);
 
 const WORKERS: u16 = 4;
 const TURNS: u64 = 2_000;
@@ -29,14 +31,14 @@ fn sums_across_lanes_are_exact_and_never_go_back() {
                 scope.spawn(move || {
                     for turn in 0..TURNS {
                         for count in 0..COUNTS_A_TURN {
-                            lane.increment(Id::MessagesPublished);
-                            lane.add(Id::MessagesDelivered, 10);
-                            lane.record(Id::TurnMicros, turn * COUNTS_A_TURN + count);
+                            lane.increment(COUNTER.id);
+                            lane.add(OTHER_COUNTER.id, 10);
+                            lane.record(HISTOGRAM.id, turn * COUNTS_A_TURN + count);
                         }
-                        lane.gauge_add(Id::Sessions, 3);
-                        lane.gauge_sub(Id::Sessions, 2);
-                        lane.high_water(Id::InboxHigh, turn);
-                        shared.increment(Id::SessionsRefused);
+                        lane.gauge_add(GAUGE.id, 3);
+                        lane.gauge_sub(GAUGE.id, 2);
+                        lane.high_water(HIGH.id, turn);
+                        shared.increment(SHARED_COUNTER.id);
                         lane.publish();
                     }
                 })
@@ -62,23 +64,23 @@ fn sums_across_lanes_are_exact_and_never_go_back() {
         u64::from(WORKERS) * TURNS * COUNTS_A_TURN,
     );
     for (name, expected) in [
-        ("hub_messages_published_total", counts),
-        ("hub_messages_delivered_total", 10 * counts),
-        ("sessions", turns),
-        ("sessions_refused_total", turns),
-        ("hub_inbox_high_water", TURNS - 1),
-        ("worker_turn_us", counts),
+        (COUNTER.name, counts),
+        (OTHER_COUNTER.name, 10 * counts),
+        (GAUGE.name, turns),
+        (SHARED_COUNTER.name, turns),
+        (HIGH.name, TURNS - 1),
+        (HISTOGRAM.name, counts),
     ] {
         assert_eq!(seen.value(name), Some(expected), "{name}");
     }
     let each = TURNS * COUNTS_A_TURN;
     assert_eq!(
-        seen.row("worker_turn_us").unwrap().per_lane,
+        seen.row(HISTOGRAM.name).unwrap().per_lane,
         [each, each, each, each, 0]
     );
     let sum = u64::from(WORKERS) * each * (each - 1) / 2;
     assert_eq!(
-        seen.row("worker_turn_us")
+        seen.row(HISTOGRAM.name)
             .unwrap()
             .histogram
             .as_ref()
@@ -102,15 +104,15 @@ fn watch(reader: &Reader, done: &AtomicBool) -> u64 {
 
 fn check_growth(last: &Snapshot, now: &Snapshot) {
     for name in [
-        "hub_messages_published_total",
-        "hub_messages_delivered_total",
-        "sessions_refused_total",
-        "hub_inbox_high_water",
-        "worker_turn_us",
+        COUNTER.name,
+        OTHER_COUNTER.name,
+        SHARED_COUNTER.name,
+        HIGH.name,
+        HISTOGRAM.name,
     ] {
         assert!(last.value(name) <= now.value(name), "{name} went back");
     }
-    // One publication is one cache line for these two, written in the order of their slots.
-    let published = now.value("hub_messages_published_total").unwrap();
+    // A turn is published whole, and each figure in one store.
+    let published = now.value(COUNTER.name).unwrap();
     assert_eq!(published % COUNTS_A_TURN, 0, "part of a turn was published");
 }
