@@ -124,14 +124,8 @@ const DATA: &str = "a JSON value";
 const SINCE: &str = "an object with epoch (a string) and offset (an unsigned integer)";
 
 impl<'a> Fields<'a> {
-    /// Passes over a whole text. What was found before a fault is returned beside the fault.
-    pub(super) fn scan(text: &'a str) -> (Self, Result<(), JsonError>) {
-        let mut fields = Self::default();
-        let scanned = fields.fill(text);
-        (fields, scanned)
-    }
-
-    fn fill(&mut self, text: &'a str) -> Result<(), JsonError> {
+    /// Passes over a whole text. What was found before a fault is there despite the fault.
+    pub(super) fn fill(&mut self, text: &'a str) -> Result<(), JsonError> {
         let mut scanner = Scanner::new(text);
         if scanner.enter_object().is_none() {
             // Another value is no command, but its own fault, if it has one, says more.
@@ -261,8 +255,8 @@ impl<'a> Fields<'a> {
 
 /// The members of a `since` object. It was checked with the whole, so only its form can be wrong.
 fn position(value: Value<'_>) -> Option<Since<'_>> {
-    let (fields, scanned) = Fields::scan(value.raw);
-    scanned.ok()?;
+    let mut fields = Fields::default();
+    fields.fill(value.raw).ok()?;
     if fields.duplicate.is_some() {
         return None;
     }

@@ -17,9 +17,9 @@ use crate::json::MAX_DEPTH;
 use crate::room::Subject;
 use field::{Field, Fields, Refusal};
 
-/// Deepest nesting of the whole command, its own object included. Chosen: what carries `data`
-/// onwards nests it up to three levels deep (a message in the list of a history), and every
-/// receiver whose parser stops at [`MAX_DEPTH`] must still be able to read that.
+/// Deepest nesting of the whole command, its own object included. Chosen: a history nests `data`
+/// two levels deeper than the command that brought it, and every receiver whose parser stops at
+/// [`MAX_DEPTH`] must still be able to read that.
 pub const MAX_COMMAND_DEPTH: u8 = 120;
 
 const _: () = assert!(MAX_COMMAND_DEPTH + 2 <= MAX_DEPTH);
@@ -198,7 +198,8 @@ pub fn parse(input: &[u8]) -> Result<Envelope<'_>, CommandError> {
 /// * [`ErrorCode::UnknownType`], [`ErrorCode::InvalidRoom`], [`ErrorCode::InvalidName`].
 /// * [`ErrorCode::PatternNotAllowed`]: a pattern where one room is meant.
 pub fn parse_text(text: &str) -> Result<Envelope<'_>, CommandError> {
-    let (fields, scanned) = Fields::scan(text);
+    let mut fields = Fields::default();
+    let scanned = fields.fill(text);
     // Read before anything else is looked at, so that every later fault can carry it.
     let id = fields.number(Field::Id);
     let known_id = id.as_ref().ok().copied().flatten();
@@ -219,8 +220,8 @@ pub fn parse_text(text: &str) -> Result<Envelope<'_>, CommandError> {
 /// # Errors
 /// As [`parse`], without those about types and rooms; `id` is always `None`.
 pub fn parse_publication(body: &[u8]) -> Result<Publication<'_>, CommandError> {
-    let (fields, scanned) = Fields::scan(checked_text(body)?);
-    let built = match scanned {
+    let mut fields = Fields::default();
+    let built = match fields.fill(checked_text(body)?) {
         Err(error) => Err(Refusal::from(error)),
         Ok(()) => publication(&fields),
     };

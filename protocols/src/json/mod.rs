@@ -32,7 +32,10 @@ pub struct JsonError {
 }
 
 /// What is wrong with a JSON text.
+//
+// A whole word, for the reason that `scanner::Kind` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Fault {
     /// A backslash is followed by something that is no escape.
     BadEscape,
