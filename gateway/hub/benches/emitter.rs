@@ -4,7 +4,7 @@
 //! reference machine. Every listener runs under its own `catch_unwind`.
 
 use divan::{Bencher, black_box};
-use roomwire_hub::emitter::{Emitter, name};
+use roomwire_hub::emitter::{Emitter, Scheduler, name};
 
 fn main() {
     divan::main();
@@ -72,4 +72,29 @@ fn by_an_unknown_name(bencher: Bencher<'_, '_>) {
 fn has_listeners(bencher: Bencher<'_, '_>) {
     let topic = emitter(1).topic(name::MESSAGE).expect("within the limits");
     bencher.bench_local(|| black_box(&topic).has_listeners());
+}
+
+/// Queues a thousand next ticks for one listener and runs them.
+#[divan::bench]
+fn a_thousand_next_ticks(bencher: Bencher<'_, '_>) {
+    let emitter = emitter(1);
+    let mut scheduler = Scheduler::new();
+    let _entered = scheduler.enter();
+    bencher.bench_local(|| {
+        for _ in 0..1_000 {
+            black_box(emitter.emit_next_tick(name::MESSAGE, 7_u64)).expect("there is room");
+        }
+        scheduler.run_next_ticks()
+    });
+}
+
+/// A timeout that is set and taken back, as nearly all of them are.
+#[divan::bench]
+fn a_timer_set_and_cancelled(bencher: Bencher<'_, '_>) {
+    let mut scheduler = Scheduler::new();
+    scheduler.begin_turn(0);
+    bencher.bench_local(|| {
+        let timer = scheduler.call_after(std::time::Duration::from_secs(30), || {});
+        timer.expect("there is room").cancel()
+    });
 }

@@ -116,7 +116,7 @@ impl World for RealWorld {
                 // Not the world itself, which would be a cycle.
                 let world = Arc::downgrade(&self.0);
                 let run = move |event: &Event<'_>| {
-                    let world = RealWorld(world.upgrade().expect("the world is there"));
+                    let world = Self(world.upgrade().expect("the world is there"));
                     let depth = *event.payload::<u64>().expect("the payload is the depth");
                     let next = world
                         .0
@@ -255,8 +255,8 @@ fn check(seed: u64) -> usize {
         model.act(next, 0);
         real.act(next, 0);
         let (expected, seen) = (
-            &model.record.lock().unwrap().trace,
-            &real.0.record.lock().unwrap().trace,
+            &model.record.lock().expect("not poisoned").trace,
+            &real.0.record.lock().expect("not poisoned").trace,
         );
         assert_eq!(expected, seen, "seed {seed}, step {step}: {next:?}");
         let counts = |count: &dyn Fn(usize) -> usize| [count(0), count(1), count(2)];

@@ -11,12 +11,13 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use super::Payload;
+use crate::lock::Lock;
 
 /// The payload of the `error` event that the emitter emits for a listener that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,43 +200,39 @@ type WarningHook = Arc<dyn Fn(&Warning) + Send + Sync>;
 type ErrorHook = Arc<dyn Fn(&UnhandledError<'_>) + Send + Sync>;
 
 /// The two places where the gateway looks in.
-#[derive(Default)]
 pub(super) struct Hooks {
-    warning: Mutex<Option<WarningHook>>,
-    unhandled_error: Mutex<Option<ErrorHook>>,
+    warning: Lock<Option<WarningHook>>,
+    unhandled_error: Lock<Option<ErrorHook>>,
 }
 
 impl Hooks {
+    pub(super) const fn none() -> Self {
+        Self {
+            warning: Lock::new("emitter warning hook", None),
+            unhandled_error: Lock::new("emitter unhandled-error hook", None),
+        }
+    }
+
+    // The hook that is replaced is dropped after unlocking, here and below.
     pub(super) fn set_warning(&self, hook: WarningHook) {
-        drop(replace(&self.warning, hook));
+        drop(self.warning.with(|current| current.replace(hook)));
     }
 
     pub(super) fn set_unhandled_error(&self, hook: ErrorHook) {
-        drop(replace(&self.unhandled_error, hook));
+        drop(self.unhandled_error.with(|current| current.replace(hook)));
     }
 
     pub(super) fn warn(&self, warning: &Warning) {
-        if let Some(hook) = current(&self.warning) {
+        if let Some(hook) = self.warning.with(|hook| hook.clone()) {
             catch(|| hook(warning)).ok();
         }
     }
 
     pub(super) fn unhandled_error(&self, payload: &Payload) {
-        if let Some(hook) = current(&self.unhandled_error) {
+        if let Some(hook) = self.unhandled_error.with(|hook| hook.clone()) {
             catch(|| hook(&UnhandledError { payload })).ok();
         }
     }
-}
-
-/// Puts a hook in place and hands back the old one, to be dropped outside the lock.
-fn replace<T>(hook: &Mutex<Option<T>>, new: T) -> Option<T> {
-    hook.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .replace(new)
-}
-
-fn current<T: Clone>(hook: &Mutex<Option<T>>) -> Option<T> {
-    hook.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Runs foreign code; a panic comes back as its message.

@@ -1,16 +1,7 @@
 //! Asking all answering listeners of an event, and waiting for them as promises are waited for.
 //!
-//! | [`Mode`] | ends with | with nobody to ask |
-//! |---|---|---|
-//! | `All` | all answers, or the first rejection | no answers, at once |
-//! | `AllSettled` | what became of each | nothing, at once |
-//! | `Race` | the first answer or rejection | waits for the timeout |
-//! | `Any` | the first answer, or all rejections | no rejections, at once |
-//!
-//! These are the semantics of `Promise.all`, `allSettled`, `race` and `any`, with two differences: a
-//! timeout ends every wait, and answers that are no longer awaited are cancelled, since a future does
-//! nothing unless it is polled. The listeners' futures run inside the gather, in the task that awaits
-//! it, and only those that were woken are polled.
+//! The modes are those of promises, and so are the ends of each ([`Mode`]). The listeners' futures run
+//! inside the gather, in the task that awaits it, and only those that were woken are polled again.
 
 use std::{
     any::Any,
@@ -31,6 +22,17 @@ use super::{
 };
 
 /// Which answers a gather waits for.
+///
+/// | mode | ends with | with nobody to ask |
+/// |---|---|---|
+/// | `All` | all answers, or the first rejection | no answers, at once |
+/// | `AllSettled` | what became of each | nothing, at once |
+/// | `Any` | the first answer, or all rejections | no rejections, at once |
+/// | `Race` | the first answer or rejection | waits for the timeout |
+///
+/// These are the semantics of `Promise.all`, `allSettled`, `any` and `race`, with two differences: a
+/// timeout ends every wait, and answers that are no longer awaited are cancelled, since a future does
+/// nothing unless it is polled. Of those that are ready at the same time the first registered wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// All of them; the first rejection ends the wait.
@@ -140,7 +142,15 @@ impl fmt::Display for GatherError {
     }
 }
 
-impl std::error::Error for GatherError {}
+impl std::error::Error for GatherError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotDeferred(error) => Some(error),
+            Self::Rejected { error, .. } => Some(error),
+            Self::AllRejected(_) | Self::TimedOut(_) => None,
+        }
+    }
+}
 
 impl Emitter {
     /// Asks the answering listeners of `event`, and waits as `mode` says, for `timeout` at most.

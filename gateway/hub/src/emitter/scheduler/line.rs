@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::Task;
+use super::queue::Task;
 
 /// Empty places that are not worth sweeping. Chosen: a cache line or two of them.
 const FEW_PLACES: usize = 32;

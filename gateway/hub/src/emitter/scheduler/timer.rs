@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Task, task::DeferredEmit};
+use super::queue::{DeferredEmit, Task};
 
 /// Milliseconds to wait, rounded up and at least one: a timer never fires in the call that sets
 /// it, so one that sets itself again cannot keep the loop from its input.
