@@ -16,7 +16,7 @@ export const DEFAULTS = Object.freeze({
   /** First reconnect delay and its ceiling: doubling with full jitter, as centrifuge-js does. */
   reconnectBaseMs: 500,
   reconnectCapMs: 20_000,
-  /** A connection that held this long starts the doubling anew. Chosen: shorter ones are flapping. */
+  /** A connection that held this long starts the doubling anew. Chosen: shorter ones flap. */
   stableMs: 5_000,
   /** Silence after which the client asks whether the gateway is there (the gateway's own ping
    *  frames are invisible to a page), and how long it waits for an answer. */
@@ -28,7 +28,7 @@ export const DEFAULTS = Object.freeze({
   commandTimeoutMs: 15_000,
   /** Commands without an answer, queued and sent together. One more is refused at once. */
   maxPending: 256,
-  /** Connections on which one command is tried, so that a poisonous one cannot reconnect forever. */
+  /** Connections on which one command is tried: a poisonous one must not go on forever. */
   maxSends: 3,
 });
 
@@ -100,10 +100,11 @@ export class Roomwire extends EventTarget {
   #rooms = new Map();
 
   /**
-   * @param {string | URL} url `ws:`, `wss:`, `http:` or `https:`; relative to the page in a browser.
-   * @param {object} [options] `name`, `token`, `WebSocket` (the class; Node 20 has none of its own),
-   *   `clock` and `random` for tests, `network` (an EventTarget with `online`/`offline`), and every
-   *   entry of `DEFAULTS`.
+   * @param {string | URL} url `ws:`, `wss:`, `http:` or `https:`; relative to the page in a
+   *   browser.
+   * @param {object} [options] `name`, `token`, `WebSocket` (the class; Node 20 has none of its
+   *   own), `clock` and `random` for tests, `network` (an EventTarget with `online`/`offline`), and
+   *   every entry of `DEFAULTS`.
    */
   constructor(url, options = {}) {
     super();
@@ -185,7 +186,14 @@ export class Roomwire extends EventTarget {
    */
   join(room, { presence = false, since = null } = {}) {
     const known = this.#rooms.get(room);
-    const seat = known ?? { room, presence, epoch: null, offset: 0, target: null, silent: new Set() };
+    const seat = known ?? {
+      room,
+      presence,
+      epoch: null,
+      offset: 0,
+      target: null,
+      silent: new Set(),
+    };
     seat.presence = presence;
     if (since) {
       seat.epoch = since.epoch;
@@ -603,7 +611,9 @@ export class Roomwire extends EventTarget {
       if (command.repeatable && command.sends < this.#options.maxSends && !tooBig) {
         command.sent = false;
       } else {
-        const message = tooBig ? "the message is too big" : `connection lost during ${command.type}`;
+        const message = tooBig
+          ? "the message is too big"
+          : `connection lost during ${command.type}`;
         this.#settle(command, new RoomwireError("connection_lost", message));
       }
     }

@@ -1,8 +1,8 @@
 /**
  * The chat page: which rooms are open, what is typed, and what the gateway says.
  *
- * `roomwire.js` keeps the session and brings it back; `conversation.js` shows one room. Here the two
- * meet. The address after `#` names the room that is shown, so a link leads into a room and the
+ * `roomwire.js` keeps the session and brings it back; `conversation.js` shows one room. Here the
+ * two meet. The address after `#` names the room that is shown, so a link leads into a room and the
  * browser's own back and forward move between rooms. Names and open rooms are remembered in this
  * browser; the gateway is told no more than a name.
  */
@@ -10,6 +10,9 @@
 import { Conversation, avatar, drawMembers, roomHref } from "./conversation.js";
 import { dataSummary } from "./data_view.js";
 import { byId, el, memory, plural, setText } from "./dom.js";
+import { emptyState, emptyWords, wires } from "./guide.js";
+import { inventName, nameProblem, roomProblem } from "./name.js";
+import { closePanels } from "./panel.js";
 import { Roomwire, isPattern, matches } from "./roomwire.js";
 
 const FIRST_ROOM = "lobby";
@@ -18,12 +21,10 @@ const MAX_ROOMS_REMEMBERED = 20;
 const MAX_MEMBERS_SHOWN = 200;
 const MAX_LIVE_ROOMS = 6;
 const LIVE_ROOMS_EVERY_MS = 15_000;
-/** The gateway tells nobody of new names; a sender we do not know is a reason to ask, this seldom. */
+/** Nobody is told of new names; a sender we do not know is a reason to ask, this seldom. */
 const MEMBERS_AGAIN_MS = 10_000;
 /** A connection that is back sooner was never worth a word. */
 const BANNER_AFTER_MS = 700;
-const MAX_NAME_BYTES = 64;
-const MAX_ROOM_BYTES = 255;
 const MAX_OWN_REMEMBERED = 200;
 
 const HELP =
@@ -55,16 +56,13 @@ const ui = {
   wires: byId("wires"),
   allUnread: byId("all-unread"),
   announcer: byId("announcer"),
-  scrim: byId("scrim"),
   nameDialog: byId("name-dialog"),
   nameInput: byId("name-input"),
   nameProblem: byId("name-problem"),
 };
 
-const panels = { rooms: byId("rooms-panel"), members: byId("members-panel") };
-const openers = { rooms: byId("open-rooms"), members: byId("open-members") };
-
-let name = memory.get("name", null) ?? inventName();
+let name = memory.get("name", "");
+if (typeof name !== "string" || nameProblem(name)) name = inventName();
 memory.set("name", name);
 
 const client = new Roomwire("/ws", { name });
@@ -211,13 +209,6 @@ function roomFromAddress() {
   }
 }
 
-function roomProblem(room) {
-  if (room === "") return "Give the room a name.";
-  if (new TextEncoder().encode(room).length > MAX_ROOM_BYTES) return "That name is too long for a room.";
-  if (/\p{Cc}/u.test(room)) return "A room's name has no control characters.";
-  return null;
-}
-
 function join(room) {
   const problem = roomProblem(room);
   if (problem) {
@@ -336,13 +327,16 @@ async function refreshMembers(conversation) {
 function publish(conversation, data) {
   const line = conversation.timeline.pend(data, name, Date.now());
   conversation.toEnd();
-  client.publish(conversation.room, data, { key: true }).then(
-    ({ offset }) => {
-      conversation.timeline.confirm(line, offset);
-      rememberOwn(conversation, offset);
-    },
-    (error) => conversation.timeline.fail(line, error.message),
-  ).finally(drawSoon);
+  client
+    .publish(conversation.room, data, { key: true })
+    .then(
+      ({ offset }) => {
+        conversation.timeline.confirm(line, offset);
+        rememberOwn(conversation, offset);
+      },
+      (error) => conversation.timeline.fail(line, error.message),
+    )
+    .finally(drawSoon);
   drawSoon();
 }
 
@@ -409,20 +403,6 @@ function rename(next) {
     (error) => say(`The gateway did not take the name: ${error.message}`),
   );
   draw();
-}
-
-function nameProblem(candidate) {
-  if (candidate === "") return "Give yourself a name.";
-  if (new TextEncoder().encode(candidate).length > MAX_NAME_BYTES) return "That name is too long.";
-  if (/\p{Cc}/u.test(candidate)) return "A name has no control characters.";
-  return null;
-}
-
-function inventName() {
-  const pick = (words) => words[Math.floor(Math.random() * words.length)];
-  const first = "Amber Brave Calm Clever Coral Gentle Golden Happy Jolly Keen Lucky Mellow Quiet Rapid Sunny Swift";
-  const second = "Badger Bear Crane Deer Falcon Finch Fox Hare Heron Lynx Marten Otter Owl Robin Seal Wren";
-  return `${pick(first.split(" "))} ${pick(second.split(" "))}`;
 }
 
 function ownOffsets(room) {
@@ -558,45 +538,22 @@ function drawPeople() {
 }
 
 function drawEmpty() {
-  const state = emptyState();
-  if (active.emptyState === state) return;
-  active.emptyState = state;
-  const { room } = active;
-  if (state === "alone") {
-    active.setEmpty(
-      el("h2", { text: "Nobody here yet" }),
-      el("p", { text: "Open this page in a second window, or join from a terminal:" }),
-      el("pre", { class: "mono snippet", tabindex: "0", text: terminal(room) }),
-    );
-  } else if (state === "company") {
-    active.setEmpty(
-      el("h2", { text: "No messages yet" }),
-      el("p", { text: "You are not alone. Say hello." }),
-    );
-  } else if (state === "pattern") {
-    active.setEmpty(
-      el("h2", { text: `Watching ${room}` }),
-      el("p", { text: "Messages of every room of this pattern appear here as they are published." }),
-    );
-  } else if (state === "refused") {
-    active.setEmpty(el("h2", { text: "Not in this room" }), el("p", { text: active.state }));
-  } else {
-    active.setEmpty();
-  }
-}
-
-function emptyState() {
-  if (active.timeline.lines.length > 0) return "";
-  if (active.state !== "joined" && active.state !== "joining") return "refused";
-  if (!active.ready) return "";
-  if (active.pattern) return "pattern";
-  return active.memberCount > 1 ? "company" : "alone";
+  const which = emptyState(active);
+  if (active.emptyState === which) return;
+  active.emptyState = which;
+  active.setEmpty(...emptyWords(which, active));
 }
 
 function drawConnection() {
   const { state } = client;
   const seconds = Math.max(1, Math.ceil(((client.retryAt ?? 0) - Date.now()) / 1000));
-  const words = { online: "Live", connecting: "Connecting", waiting: "Offline", closed: "Closed", idle: "Idle" };
+  const words = {
+    online: "Live",
+    connecting: "Connecting",
+    waiting: "Offline",
+    closed: "Closed",
+    idle: "Idle",
+  };
   ui.connection.dataset.state = state;
   setText(ui.connectionText, words[state]);
   const lostFor = lostAt === null ? 0 : Date.now() - lostAt;
@@ -608,26 +565,6 @@ function drawConnection() {
   const next = state === "waiting" ? `Trying again in ${seconds} s.` : "Trying now…";
   const text = `The gateway cannot be reached. ${next} What you write is sent when it is back.`;
   setText(ui.bannerText, closed ? "The gateway ended this session." : text);
-}
-
-function terminal(room) {
-  return `nc ${location.hostname} 7000\n/join ${room}`;
-}
-
-function wires(room) {
-  const base = `${location.origin}/v1/rooms/${encodeURIComponent(room)}`;
-  return [
-    `# a person, over TCP`,
-    terminal(room),
-    ``,
-    `# listen, over HTTP`,
-    `curl -N ${base}/events`,
-    ``,
-    `# speak, over HTTP`,
-    `curl ${base}/messages \\`,
-    `  -H 'content-type: application/json' \\`,
-    `  -d '{"data": "hello"}'`,
-  ].join("\n");
 }
 
 /** A word to the user that needs no answer, read aloud too. */
@@ -655,26 +592,6 @@ function fitComposer() {
   ui.text.style.height = "auto";
   ui.text.style.height = `${ui.text.scrollHeight}px`;
   ui.send.disabled = ui.text.value.trim() === "";
-}
-
-function togglePanel(which) {
-  const opening = !panels[which].classList.contains("open");
-  closePanels();
-  if (!opening) return;
-  panels[which].classList.add("open");
-  openers[which].setAttribute("aria-expanded", "true");
-  ui.scrim.hidden = false;
-  panels[which].querySelector(".close-panel").focus();
-}
-
-function closePanels() {
-  for (const which of Object.keys(panels)) {
-    if (!panels[which].classList.contains("open")) continue;
-    panels[which].classList.remove("open");
-    openers[which].setAttribute("aria-expanded", "false");
-    if (panels[which].contains(document.activeElement)) openers[which].focus();
-  }
-  ui.scrim.hidden = true;
 }
 
 ui.composer.addEventListener("submit", (event) => {
@@ -732,11 +649,6 @@ byId("name-form").addEventListener("submit", (event) => {
   if (wanted !== name) rename(wanted);
 });
 
-for (const which of Object.keys(panels)) {
-  openers[which].addEventListener("click", () => togglePanel(which));
-  panels[which].querySelector(".close-panel").addEventListener("click", closePanels);
-}
-ui.scrim.addEventListener("click", closePanels);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !ui.nameDialog.open) closePanels();
   if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
@@ -764,7 +676,7 @@ addEventListener("hashchange", () => {
 async function findLiveRooms() {
   if (document.hidden) return;
   try {
-    const response = await fetch("/v1/rooms", { signal: AbortSignal.timeout(5_000) });
+    const response = await fetch("/v1/rooms?limit=200", { signal: AbortSignal.timeout(5_000) });
     if (!response.ok) return;
     const { rooms } = await response.json();
     liveRooms = rooms

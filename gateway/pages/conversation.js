@@ -38,8 +38,8 @@ export class Conversation {
 
   /**
    * @param {string} room
-   * @param {{pattern: boolean, isMe: (line) => boolean, earlier: () => void, resend: (line) => void,
-   *   scrolled: () => void}} options
+   * @param {{pattern: boolean, isMe: (line) => boolean, earlier: () => void, resend: (line) =>
+   *   void, scrolled: () => void}} options
    */
   constructor(room, options) {
     this.room = room;
@@ -53,13 +53,23 @@ export class Conversation {
     this.list = el("ol", { class: "lines", "aria-label": `Messages in ${room}` });
     this.earlier = el(
       "button",
-      { type: "button", class: "button small earlier", hidden: true, on: { click: options.earlier } },
+      {
+        type: "button",
+        class: "button small earlier",
+        hidden: true,
+        on: { click: options.earlier },
+      },
       "Show earlier messages",
     );
     this.empty = el("div", { class: "empty" });
     this.element = el(
       "section",
-      { class: "conversation", tabindex: "0", "aria-label": `Conversation in ${room}`, hidden: true },
+      {
+        class: "conversation",
+        tabindex: "0",
+        "aria-label": `Conversation in ${room}`,
+        hidden: true,
+      },
       this.earlier,
       this.empty,
       this.list,
@@ -116,7 +126,9 @@ export class Conversation {
     if (this.pattern) return "Everything published to rooms of this pattern";
     if (this.state === "joining") return "Joining…";
     if (this.state !== "joined") return this.state;
-    return this.memberCount <= 1 ? "Only you are here" : `${plural(this.memberCount, "person", "people")} here`;
+    return this.memberCount <= 1
+      ? "Only you are here"
+      : `${plural(this.memberCount, "person", "people")} here`;
   }
 
   #onScroll() {
@@ -211,16 +223,24 @@ export class Conversation {
     const classes = ["line", mine && "own", line.state !== "sent" && line.state].filter(Boolean);
     const moment = new Date(line.time);
     const offset = line.roomOffset ?? line.offset;
-    const title = line.state === "sent" ? `${MOMENT.format(moment)} · offset ${offset}` : "Not sent yet";
+    const title =
+      line.state === "sent" ? `${MOMENT.format(moment)} · offset ${offset}` : "Not sent yet";
     const time = el("time", { datetime: moment.toISOString(), title, text: CLOCK.format(moment) });
     const name = el("span", { class: "name", text: line.from });
     const head = el("div", { class: "head" }, name);
     if (mine) head.append(el("span", { class: "badge", text: "you" }));
-    if (this.pattern) head.append(el("a", { class: "badge room", href: roomHref(line.room), text: line.room }));
+    if (this.pattern)
+      head.append(el("a", { class: "badge room", href: roomHref(line.room), text: line.room }));
     head.append(time);
     const body = el("div", { class: "body" }, head, dataView(line.data));
     if (line.state === "failed") body.append(this.#failure(line));
-    return el("li", { class: classes.join(" ") }, avatar(line.from), body, sideTime(line, moment, title));
+    return el(
+      "li",
+      { class: classes.join(" ") },
+      avatar(line.from),
+      body,
+      sideTime(line, moment, title),
+    );
   }
 
   #failure(line) {
@@ -230,8 +250,18 @@ export class Conversation {
       "p",
       { class: "failure" },
       el("span", { text: `Not sent: ${line.reason}` }),
-      el("button", { type: "button", class: "button small", text: "Try again", on: { click: resend } }),
-      el("button", { type: "button", class: "button small", text: "Discard", on: { click: discard } }),
+      el("button", {
+        type: "button",
+        class: "button small",
+        text: "Try again",
+        on: { click: resend },
+      }),
+      el("button", {
+        type: "button",
+        class: "button small",
+        text: "Discard",
+        on: { click: discard },
+      }),
     );
   }
 }
@@ -250,7 +280,7 @@ export function roomHref(room) {
   return `#${encodeURIComponent(room)}`;
 }
 
-/** Shows who is here: oneself first, then by name. Rows are kept, so that focus and place are too. */
+/** Shows who is here: oneself first, then by name. Rows are kept, and with them the place. */
 export function drawMembers(list, members, me) {
   const label = (member) => member.name ?? member.client;
   const sorted = [...members.values()].sort(
@@ -260,13 +290,15 @@ export function drawMembers(list, members, me) {
   list.replaceChildren(
     ...sorted.map((member) => {
       const key = `${member.client} ${label(member)}`;
-      const row = rows.get(key) ?? el(
-        "li",
-        { class: "member", data: { key }, title: `client ${member.client}` },
-        avatar(label(member)),
-        el("span", { class: "member-name", text: label(member) }),
-        el("span", { class: "badge", hidden: true, text: "you" }),
-      );
+      const row =
+        rows.get(key) ??
+        el(
+          "li",
+          { class: "member", data: { key }, title: `client ${member.client}` },
+          avatar(label(member)),
+          el("span", { class: "member-name", text: label(member) }),
+          el("span", { class: "badge", hidden: true, text: "you" }),
+        );
       row.querySelector(".badge").hidden = member.client !== me;
       setText(row.querySelector(".member-name"), label(member));
       return row;
@@ -280,9 +312,13 @@ function notice(line) {
 
 /** The time beside a line that stands under an earlier name; its own head is not shown. */
 function sideTime(line, moment, title) {
-  if (line.state === "pending") return el("span", { class: "side", title: "Sending", text: "sending" });
+  if (line.state === "pending")
+    return el("span", { class: "side", title: "Sending", text: "sending" });
   const short = CLOCK.formatToParts(moment).filter((part) => part.type !== "dayPeriod");
-  const text = short.map((part) => part.value).join("").trim();
+  const text = short
+    .map((part) => part.value)
+    .join("")
+    .trim();
   return el("span", { class: "side", "aria-hidden": "true", title, text });
 }
 

@@ -69,7 +69,8 @@ function laidOut(value, depth) {
 function folded(body, text) {
   const button = el("button", { type: "button", class: "fold", "aria-expanded": "false" });
   const box = el("div", { class: "folded" }, body);
-  const label = (open) => (open ? "Show less" : `Show all ${text.length.toLocaleString("en")} characters`);
+  const label = (open) =>
+    open ? "Show less" : `Show all ${text.length.toLocaleString("en")} characters`;
   button.textContent = label(false);
   button.addEventListener("click", () => {
     const open = box.classList.toggle("open");
@@ -85,7 +86,9 @@ function linked(text) {
   for (const match of text.matchAll(LINK)) {
     parts.push(text.slice(end, match.index));
     const href = match[0];
-    parts.push(el("a", { href, target: "_blank", rel: "noopener noreferrer nofollow", text: href }));
+    parts.push(
+      el("a", { href, target: "_blank", rel: "noopener noreferrer nofollow", text: href }),
+    );
     end = match.index + href.length;
   }
   parts.push(text.slice(end));

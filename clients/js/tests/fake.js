@@ -175,7 +175,10 @@ export class FakeGateway {
     socket.push({ type: "history", id, room: name, epoch: room.epoch, messages });
   }
   on_members(socket, { id, room }) {
-    const members = [...this.room(room).seats.keys()].map((s) => ({ client: s.client, name: s.name }));
+    const members = [...this.room(room).seats.keys()].map((s) => ({
+      client: s.client,
+      name: s.name,
+    }));
     socket.push({ type: "members", id, room, members });
   }
   on_request(socket, { id, room }) {

@@ -53,7 +53,10 @@ test("answers find their commands by id, in whatever order they come", async () 
   const first = client.publish("lobby", 1);
   const second = client.publish("lobby", 2);
   await settle();
-  for (const [offset, frame] of [[2, held[1]], [1, held[0]]]) {
+  for (const [offset, frame] of [
+    [2, held[1]],
+    [1, held[0]],
+  ]) {
     gateway.socket.push({ type: "published", id: frame.id, room: "lobby", offset });
   }
   assert.equal((await first).offset, 1);
@@ -63,7 +66,10 @@ test("answers find their commands by id, in whatever order they come", async () 
 test("an error with an id rejects its command, one without is an event", async () => {
   const { gateway, client, heard } = setup();
   gateway.answer.publish = () => ({ type: "error", code: "too_large", message: "64 KiB at most" });
-  await assert.rejects(client.publish("lobby", "x"), { code: "too_large", message: "64 KiB at most" });
+  await assert.rejects(client.publish("lobby", "x"), {
+    code: "too_large",
+    message: "64 KiB at most",
+  });
   gateway.socket.push({ type: "error", code: "bad_json", message: "at 3" });
   assert.equal(heard.at(-1).code, "bad_json");
 });
@@ -136,7 +142,10 @@ test("after a reconnect each room resumes at its own position and nothing comes 
   );
   assert.deepEqual(
     heard.filter((h) => h.event === "recovered").map((h) => [h.room, h.recovered]),
-    [["lobby", true], ["news", true]],
+    [
+      ["lobby", true],
+      ["news", true],
+    ],
   );
   gateway.socket.push(gateway.room("lobby").log[3]);
   assert.equal(texts(heard).length, 4);
@@ -150,7 +159,13 @@ test("a connection lost in the middle of the missed messages resumes from the la
   for (const n of [1, 2, 3]) gateway.store("lobby", n);
   gateway.answer.join = ({ id }, socket) => {
     const [first] = gateway.room("lobby").log;
-    const facts = { room: "lobby", epoch: "00000000000000e1", offset: 3, members: [], member_count: 0 };
+    const facts = {
+      room: "lobby",
+      epoch: "00000000000000e1",
+      offset: 3,
+      members: [],
+      member_count: 0,
+    };
     socket.push({ type: "joined", id, ...facts, recovered: true });
     socket.push(first);
     socket.cut();
@@ -219,10 +234,12 @@ test("commands given while offline are kept in order and sent after the rooms ar
   await clock.advance(500);
   assert.equal((await one).offset, 1);
   assert.equal((await two).offset, 2);
-  assert.deepEqual(
-    gateway.socket.sent.map((frame) => frame.type).slice(0, 4),
-    ["hello", "join", "publish", "publish"],
-  );
+  assert.deepEqual(gateway.socket.sent.map((frame) => frame.type).slice(0, 4), [
+    "hello",
+    "join",
+    "publish",
+    "publish",
+  ]);
 });
 
 test("one command too many is refused at once and counts as nothing", async () => {
@@ -397,7 +414,10 @@ test("what is not JSON and what is not known does no harm", async () => {
   gateway.socket.onmessage({ data: "{" });
   gateway.socket.push({ type: "from_the_future" });
   gateway.socket.push({ type: "pong", id: 999 });
-  assert.deepEqual(heard.map((h) => h.code), ["bad_json"]);
+  assert.deepEqual(
+    heard.map((h) => h.code),
+    ["bad_json"],
+  );
   assert.equal(client.state, "online");
 });
 
@@ -405,7 +425,14 @@ test("messages that a pattern brought are not counted against any position", asy
   const { gateway, client, heard } = setup();
   await client.join("news.*");
   for (const offset of [5, 1]) {
-    gateway.socket.push({ type: "message", room: "news.tech", offset, from: "x", time: 1, data: offset });
+    gateway.socket.push({
+      type: "message",
+      room: "news.tech",
+      offset,
+      from: "x",
+      time: 1,
+      data: offset,
+    });
   }
   assert.deepEqual(texts(heard), [5, 1]);
 });
