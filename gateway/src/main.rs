@@ -1,2 +1,7 @@
-//! The `roomwire` binary.
-fn main() {}
+//! The `roomwire` binary: the library's command line, and nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roomwire::cli::main()
+}

@@ -54,6 +54,8 @@ error_codes! {
     PatternNotAllowed = "pattern_not_allowed",
     /// The peer sent more commands in a span of time than it may.
     RateLimited = "rate_limited",
+    /// A member refused the request, or nobody is there who could answer it.
+    Refused = "refused",
     /// The gateway is draining and takes no new work.
     ShuttingDown = "shutting_down",
     /// Nobody answered in time.

@@ -40,7 +40,7 @@ struct Line<M> {
     next: usize,
 }
 
-/// Buckets per shard below which the map keeps what it has. Chosen: not worth a lock each.
+/// Rooms for which the map keeps its memory. Chosen: some 25 KiB.
 const KEPT_CAPACITY: usize = 1_024;
 
 impl<M: Clone> Directory<M> {

@@ -16,7 +16,7 @@ pub struct Member {
 }
 
 /// Some of a room's members, in no promised order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberPage {
     /// At most as many as were asked for.
     pub members: Vec<Member>,

@@ -125,6 +125,27 @@ pub fn history<'m>(
         .end();
 }
 
+/// History as HTTP answers it: as [`history`], with the room's newest `offset`, and with `recovered`
+/// telling whether every message after the place that was asked for is still there.
+pub fn history_page<'m>(
+    out: &mut Vec<u8>,
+    room: &str,
+    epoch: &dyn Display,
+    offset: u64,
+    recovered: bool,
+    messages: impl Iterator<Item = MessageView<'m>>,
+) {
+    Object::event(out, "history")
+        .string("room", room)
+        .display("epoch", epoch)
+        .number("offset", offset)
+        .boolean_if_some("recovered", Some(recovered))
+        .array("messages", messages, |list, message| {
+            list.object(|it| it.message(&message))
+        })
+        .end();
+}
+
 /// `members` answers `members`. `member_count` counts all, of which `members` may list fewer.
 pub fn members<'m, C: Display>(
     out: &mut Vec<u8>,

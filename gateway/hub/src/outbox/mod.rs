@@ -290,6 +290,22 @@ impl<H> Outbox<H> {
         *self = Self::new();
     }
 
+    /// Lets everything go but a frame that is partly written, so that the peer can still tell frames
+    /// apart.
+    pub fn clear_unsent(&mut self) {
+        if self.skip == 0 {
+            return self.clear();
+        }
+        self.entries.truncate(1);
+        self.bytes = self
+            .entries
+            .iter()
+            .map(|entry| entry.bytes() as usize)
+            .sum::<usize>()
+            - self.skip as usize;
+        self.gaps = self.entries.iter().filter(|entry| entry.is_gap()).count() as u32;
+    }
+
     /// Gives the memory back if nothing waits.
     pub fn shrink_if_idle(&mut self) {
         if self.entries.is_empty() {

@@ -140,6 +140,11 @@ impl<M: Clone> State<M> {
         self.history.newest()
     }
 
+    /// The number of the last change of presence or broadcast.
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     pub(crate) const fn history(&self) -> &History<M> {
         &self.history
     }

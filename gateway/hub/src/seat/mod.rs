@@ -19,7 +19,7 @@ use self::pattern::PatternSeats;
 use crate::delivery::{RoomId, RoomMessage, RoomRef, Stored, WorkerId};
 use crate::hub::{EnterError, Hub};
 use crate::id_hash::IdHash;
-use crate::member::{Member, MemberId};
+use crate::member::{Member, MemberId, MemberPage};
 use crate::pattern::is_pattern;
 use crate::position::{Epoch, Position};
 use crate::room::{Entered, Room, Terms, shrink};
@@ -58,8 +58,9 @@ pub struct Joined<M> {
     pub pattern: bool,
     /// None for a pattern.
     pub room: Option<Arc<RoomRef>>,
-    /// The session had this seat already. Only its wish for presence has changed; with `since`,
-    /// what is live for it now begins after `missed`.
+    /// The session had this seat already and keeps it, with the wish for presence of this request.
+    /// If it was brought up to date (`recovered`, or something in `missed`), what is live for it
+    /// now begins after `offset`: nothing comes twice. Otherwise what it gets live is unchanged.
     pub again: bool,
 }
 
@@ -98,7 +99,7 @@ impl From<EnterError> for JoinError {
     }
 }
 
-/// The seats of one worker. Dropping it leaves all of them.
+/// The seats of one worker. Dropping it leaves all of them, except in a panic.
 ///
 /// `slot` is a session's index in the worker's slab, small and reused; it may go to another
 /// session only after [`Self::leave_all`].
@@ -135,8 +136,11 @@ struct Seat {
     member: MemberId,
     /// Messages up to this offset are not for this seat: they are older, or were replayed to it.
     after: u64,
-    /// Changes of presence and broadcasts up to this sequence are older than the seat.
-    after_sequence: u64,
+    /// Broadcasts up to this sequence are older than the seat.
+    broadcasts_after: u64,
+    /// Changes of presence up to this sequence are older than the seat, or in a list of members
+    /// that the session was given since.
+    presence_after: u64,
     presence: bool,
     watch: bool,
     /// The client has, or knows that it lost, everything up to `after`; so no pattern of the
@@ -215,7 +219,8 @@ impl<M: Clone, C> Seats<M, C> {
         let seat = Seat {
             member,
             after: entered.offset,
-            after_sequence: entered.sequence,
+            broadcasts_after: entered.sequence,
+            presence_after: entered.sequence,
             presence: request.presence,
             watch: request.watch,
             caught_up: catches_up(&entered),
@@ -238,6 +243,7 @@ impl<M: Clone, C> Seats<M, C> {
                 .locked(|state| state.set_presence(self.worker, request.presence));
         }
         let entered = self.hub.enter_again(&local.room, request.since, now);
+        seat.presence_after = entered.sequence;
         if catches_up(&entered) {
             seat.after = entered.offset;
             seat.caught_up = true;
@@ -353,6 +359,24 @@ impl<M: Clone, C> Seats<M, C> {
         }
     }
 
+    /// At most `limit` members of a room, for a session of this worker; `None` if there is no such
+    /// room. Changes of presence that the list already shows are not delivered to the session's
+    /// seat any more, so list and changes fit together.
+    pub fn members(&mut self, slot: u32, room: &str, limit: usize) -> Option<MemberPage> {
+        let id = self.by_name.get(room);
+        let local = id.and_then(|id| self.rooms.get_mut(id));
+        let Some(local) = local else {
+            return self.hub.members(room, limit);
+        };
+        let (page, sequence) = local
+            .room
+            .locked(|state| (state.members(limit), state.sequence()));
+        if let Some(seat) = local.seats.get_mut(&slot) {
+            seat.presence_after = sequence;
+        }
+        Some(page)
+    }
+
     /// The rooms and patterns that a session has seats for, in the order in which it joined them.
     pub fn subjects(&self, slot: u32) -> impl Iterator<Item = &str> {
         self.places_of(slot).iter().filter_map(|place| match place {
@@ -378,22 +402,25 @@ impl<M: Clone, C> Seats<M, C> {
     pub fn fan_out(&mut self, message: &RoomMessage<M>, mut deliver: impl FnMut(u32)) {
         let local = self.rooms.get(&message.room.id);
         if self.patterns.is_empty() {
-            let seats = local.into_iter().flat_map(|local| &local.seats);
-            for (&slot, seat) in seats {
-                if message.offset > seat.after && message.exclude != Some(seat.member) {
-                    deliver(slot);
+            if let Some(local) = local {
+                for (&slot, seat) in &local.seats {
+                    if message.offset > seat.after && message.exclude != Some(seat.member) {
+                        deliver(slot);
+                    }
                 }
             }
             return;
         }
         let mut round = self.patterns.begin(self.places.len());
-        for (&slot, seat) in local.into_iter().flat_map(|local| &local.seats) {
-            let live = message.offset > seat.after;
-            if live || seat.caught_up {
-                round.serve(slot);
-            }
-            if live && message.exclude != Some(seat.member) {
-                deliver(slot);
+        if let Some(local) = local {
+            for (&slot, seat) in &local.seats {
+                let live = message.offset > seat.after;
+                if live || seat.caught_up {
+                    round.serve(slot);
+                }
+                if live && message.exclude != Some(seat.member) {
+                    deliver(slot);
+                }
             }
         }
         let reached = round.fan_out(message, &mut deliver);
@@ -402,8 +429,8 @@ impl<M: Clone, C> Seats<M, C> {
         }
     }
 
-    /// Calls `deliver` for each session that asked for presence in the room and sat there before
-    /// the change of this `sequence`, except the member itself.
+    /// Calls `deliver` for each session that asked for presence in the room before the change of
+    /// this `sequence`, except the member itself.
     pub fn fan_out_presence(
         &mut self,
         room: &RoomRef,
@@ -411,15 +438,17 @@ impl<M: Clone, C> Seats<M, C> {
         sequence: u64,
         mut deliver: impl FnMut(u32),
     ) {
-        let local = self.rooms.get(&room.id);
-        for (&slot, seat) in local.into_iter().flat_map(|local| &local.seats) {
-            if seat.presence && seat.member != member && sequence > seat.after_sequence {
+        let Some(local) = self.rooms.get(&room.id) else {
+            return;
+        };
+        for (&slot, seat) in &local.seats {
+            if seat.presence && seat.member != member && sequence > seat.presence_after {
                 deliver(slot);
             }
         }
     }
 
-    /// Calls `deliver` for each member of the room that sat there before the broadcast of this
+    /// Calls `deliver` for each member of the room that was one before the broadcast of this
     /// `sequence`.
     pub fn fan_out_members(
         &mut self,
@@ -427,9 +456,11 @@ impl<M: Clone, C> Seats<M, C> {
         sequence: u64,
         mut deliver: impl FnMut(u32, MemberId),
     ) {
-        let local = self.rooms.get(&room.id);
-        for (&slot, seat) in local.into_iter().flat_map(|local| &local.seats) {
-            if !seat.watch && sequence > seat.after_sequence {
+        let Some(local) = self.rooms.get(&room.id) else {
+            return;
+        };
+        for (&slot, seat) in &local.seats {
+            if !seat.watch && sequence > seat.broadcasts_after {
                 deliver(slot, seat.member);
             }
         }
@@ -493,6 +524,11 @@ impl<M: Clone, C> Seats<M, C> {
 
 impl<M: Clone, C> Drop for Seats<M, C> {
     fn drop(&mut self) {
+        // The panic may have come from under a lock, which would panic here once more and end the
+        // process. A worker that dies of a panic is the gateway's to report, with its seats.
+        if std::thread::panicking() {
+            return;
+        }
         for slot in 0..self.places.len() {
             if let Ok(slot) = u32::try_from(slot) {
                 self.leave_all(slot, self.clock);

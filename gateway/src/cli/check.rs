@@ -1,0 +1,39 @@
+//! `roomwire check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{output, serve};
+use crate::config::Config;
+
+/// Validates a configuration and prints what would run; starts nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roomwire check --config roomwire.toml
+  roomwire check --schema > roomwire.schema.json
+
+Exit code 78 means that the configuration is bad; stderr says where and why.")]
+pub(super) struct CheckArgs {
+    /// The configuration; without it the defaults and the environment are checked
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the JSON schema of the configuration instead
+    #[arg(long)]
+    schema: bool,
+}
+
+pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let text = if arguments.schema {
+        Config::schema()
+    } else {
+        serve::read_config(arguments.config.as_deref())?.describe()
+    };
+    output::stdout(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        output::stdout(b"\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,121 @@
+//! `roomwire serve`
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::output;
+use crate::config::Config;
+use crate::running::Gateway;
+
+/// Runs the gateway until SIGTERM or SIGINT; a second signal ends at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roomwire serve
+  roomwire serve --config roomwire.toml
+  ROOMWIRE_LISTENER_HTTP_BIND=127.0.0.1:9000 roomwire serve
+
+ROOMWIRE_LOG sets what is logged, as in ROOMWIRE_LOG=debug; info is the default.")]
+pub(super) struct ServeArgs {
+    /// The configuration, in TOML; without it the defaults, which listen on loopback only
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The gateway's name on this host, by which `stats` finds it
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Write the bound addresses to stdout, as one line of JSON
+    #[arg(long)]
+    print_addresses: bool,
+}
+
+/// Reads a configuration, from a file or the environment alone.
+pub(super) fn read_config(file: Option<&Path>) -> anyhow::Result<Config> {
+    let environment = std::env::vars_os();
+    Ok(match file {
+        Some(file) => Config::read(file, environment)?,
+        None => Config::from_environment(environment)?,
+    })
+}
+
+pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut config = read_config(arguments.config.as_deref())?;
+    if let Some(instance) = &arguments.instance {
+        config.gateway.instance.clone_from(instance);
+    }
+    log();
+    let gateway = Gateway::builder().config(config).start()?;
+    if arguments.print_addresses {
+        output::stdout(addresses(&gateway)?.as_bytes())?;
+    }
+    output::stderr(&greeting(&gateway));
+    let drained = gateway.run_until_signalled()?;
+    if drained.cut > 0 {
+        output::stderr(&format!("stopped; {} sessions were cut\n", drained.cut));
+    } else {
+        output::stderr("stopped\n");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("ROOMWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn addresses(gateway: &Gateway) -> anyhow::Result<String> {
+    let addresses: Vec<_> = gateway
+        .addresses()
+        .iter()
+        .map(|bound| {
+            serde_json::json!({
+                "name": &*bound.name,
+                "protocol": bound.protocol,
+                "handler": bound.handler,
+                "address": bound.address.to_string(),
+                "port": bound.address.port(),
+            })
+        })
+        .collect();
+    Ok(serde_json::to_string(&addresses)? + "\n")
+}
+
+/// One line per listener, and what to try first.
+fn greeting(gateway: &Gateway) -> String {
+    let mut text = String::new();
+    for bound in gateway.addresses() {
+        let (protocol, name, handler) = (bound.protocol, &bound.name, bound.handler);
+        let address = bound.address;
+        // Writing to a String cannot fail.
+        writeln!(text, "listening  {protocol:<5} {address:<21} {handler:<7} ({name})").unwrap_or(());
+    }
+    if let Some(ca) = gateway.development_ca() {
+        let ca = ca.display();
+        writeln!(text, "TLS uses a development certificate: `roomwire certs trust` says how to trust it").unwrap_or(());
+        writeln!(text, "           or try: curl --cacert {ca} https://localhost:{}/", port(gateway, "https").unwrap_or(8443)).unwrap_or(());
+    }
+    let web = port(gateway, "http").map(|port| format!("open http://localhost:{port}/"));
+    let tcp = port(gateway, "rooms").map(|port| format!("run `nc localhost {port}` and type /join lobby"));
+    let first: Vec<String> = web.into_iter().chain(tcp).collect();
+    if !first.is_empty() {
+        writeln!(text, "try first: {}", first.join(", or ")).unwrap_or(());
+    }
+    text
+}
+
+/// The port of the first listener of this name or protocol.
+fn port(gateway: &Gateway, wanted: &str) -> Option<u16> {
+    let mut listeners = gateway.addresses().iter();
+    let found = listeners.find(|bound| {
+        bound.protocol == wanted || (bound.protocol == "tcp" && bound.handler == wanted)
+    });
+    found.map(|bound| bound.address.port())
+}

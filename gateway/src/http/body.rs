@@ -1,0 +1,152 @@
+//! Bodies: what requests bring, whichever version they came by, and what responses are made of.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::event_stream::EventStream;
+
+/// A request's body over either version.
+pub(crate) enum RequestBody {
+    Http1(hyper::body::Incoming),
+    Http2(h2::RecvStream),
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1(_) => "Http1",
+            Self::Http2(_) => "Http2",
+        })
+    }
+}
+
+/// The body did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("http/1.1: {0}")]
+    Http1(#[from] hyper::Error),
+    #[error("http/2: {0}")]
+    Http2(#[from] h2::Error),
+}
+
+/// Why a request's body could not be collected.
+#[derive(Debug)]
+pub(crate) enum CollectError {
+    TooLarge,
+    TimedOut,
+    /// The connection or stream failed; nobody is left to answer.
+    Failed,
+}
+
+impl RequestBody {
+    pub(crate) fn http1(body: hyper::body::Incoming) -> Self {
+        Self::Http1(body)
+    }
+
+    pub(crate) fn http2(body: h2::RecvStream) -> Self {
+        Self::Http2(body)
+    }
+
+    /// The whole body, at most `max` bytes of it, within `patience`.
+    pub(crate) async fn collect_within(
+        self,
+        max: usize,
+        patience: Duration,
+    ) -> Result<Bytes, CollectError> {
+        let whole = Limited::new(self, max).collect();
+        match tokio::time::timeout(patience, whole).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CollectError::TooLarge),
+            Ok(Err(_)) => Err(CollectError::Failed),
+            Err(_) => Err(CollectError::TimedOut),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Http2(stream) => match ready!(stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // Collected under a limit, so the window may open again at once.
+                    stream.flow_control().release_capacity(data.len())?;
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A response's body.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// Nothing, or the rest of what is left of it.
+    Whole(Bytes),
+    /// Server-sent events, until the room, the peer or the gateway ends.
+    Events(EventStream),
+}
+
+impl ResponseBody {
+    pub(crate) const fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Events(events) => {
+                events.poll_next(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One HTTP connection: TLS or clear, version by ALPN or by the first bytes, then served until it
+//! ends, is closed over the API, or the gateway drains.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use roomwire_metrics::Id;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::lifecycle::Phase;
+use crate::listener::Door;
+use crate::session::{CloseReason, Io, Stream, TaskSide, Wire};
+use crate::shared::Permit;
+use crate::worker::{NewSession, Worker};
+
+/// RFC 9113 §3.4: what an HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What somebody gets who speaks HTTP to the TLS port.
+const PLAIN_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    connection: close\r\ncontent-length: 52\r\n\r\nthis port speaks TLS: use https:// instead of http:\n";
+
+/// What a request's handler knows of the connection it came by.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: u16,
+    pub(crate) peer: SocketAddr,
+    pub(crate) side: Rc<RefCell<TaskSide>>,
+    /// What the connection was admitted with; an upgrade takes it along.
+    pub(crate) permit: RefCell<Option<Permit>>,
+}
+
+impl Connection {
+    /// Resolves when the connection's session was ended from elsewhere.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(crate) async fn closed(&self) -> CloseReason {
+        poll_fn(|cx| {
+            let mut side = self.side.borrow_mut();
+            match side.closed {
+                Some(reason) => Poll::Ready(reason),
+                None => {
+                    side.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Resolves when the gateway drains.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(crate) async fn drained(&self) {
+        let mut phase = self.worker.shared.phase.subscribe();
+        // The sender lives in `shared`, so the channel cannot be closed.
+        drop(phase.wait_for(|phase| *phase >= Phase::Draining).await);
+    }
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve_connection(
+    door: Rc<Door>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: Permit,
+) {
+    let worker = Rc::clone(&door.worker);
+    let patience = worker.shared.config.limits.handshake_timeout.get();
+    let opened = tokio::select! {
+        opened = timeout(patience, open(&door, stream)) => opened,
+        () = closing(&worker) => return,
+    };
+    match opened {
+        Ok(Ok(Some((stream, version)))) => {
+            serve(worker, door.listener, stream, version, peer, permit).await;
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection ended in its handshake"),
+        Err(_) => {
+            worker.count(CloseReason::HandshakeTimeout.info().counter);
+            tracing::debug!(%peer, "handshake timed out");
+        }
+    }
+}
+
+/// Resolves once sessions are cut.
+async fn closing(worker: &Worker) {
+    let mut phase = worker.shared.phase.subscribe();
+    drop(phase.wait_for(|phase| *phase >= Phase::Closing).await);
+}
+
+async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {
+    let Some(acceptor) = &door.tls else { return detect(stream).await };
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Ok(None);
+    }
+    if first[0] != TLS_HANDSHAKE {
+        refuse_plain(door, stream, first[0]).await?;
+        return Ok(None);
+    }
+    let accepted = acceptor.accept(stream).await;
+    let stream = accepted.inspect_err(|_| door.worker.count(Id::TlsHandshakeErrors))?;
+    door.worker.count(Id::TlsHandshakes);
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let version = if h2 { Version::Http2 } else { Version::Http1 };
+    Ok(Some((Stream::tls(stream), version)))
+}
+
+/// Tells somebody who speaks no TLS to the TLS port so, in the language they seem to speak.
+async fn refuse_plain(door: &Door, mut stream: TcpStream, first: u8) -> io::Result<()> {
+    if !first.is_ascii_uppercase() {
+        door.worker.count(Id::TlsHandshakeErrors);
+        return Ok(());
+    }
+    door.worker.count(Id::TlsPlainHttp);
+    // Read what is there, so that the close does not become a reset which destroys the answer.
+    let mut request = [0; 4096];
+    let _read = stream.read(&mut request).await?;
+    stream.write_all(PLAIN_ON_TLS).await?;
+    stream.shutdown().await
+}
+
+/// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.
+async fn detect(mut stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    let version = loop {
+        if !PREFACE.starts_with(&first) {
+            break Version::Http1;
+        }
+        if first.len() == PREFACE.len() {
+            break Version::Http2;
+        }
+        let left = PREFACE.len() - first.len();
+        let mut more = [0; PREFACE.len()];
+        let read = stream.read(&mut more[..left]).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        first.extend_from_slice(&more[..read]);
+    };
+    let mut stream = Stream::tcp(stream);
+    stream.unread(first.freeze());
+    Ok(Some((stream, version)))
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    listener: u16,
+    stream: Stream,
+    version: Version,
+    peer: SocketAddr,
+    permit: Permit,
+) {
+    let side = Rc::new(RefCell::new(TaskSide::default()));
+    let io = Io::Task(Rc::clone(&side));
+    let new = NewSession { io, wire: Wire::Http, listener, peer, permit: None };
+    let Some(slot) = worker.with(|core| core.add(new)) else { return };
+    let connection = Rc::new(Connection {
+        worker: Rc::clone(&worker),
+        listener,
+        peer,
+        side,
+        permit: RefCell::new(Some(permit)),
+    });
+    let _session = SessionGuard { worker, slot };
+    match version {
+        Version::Http1 => super::h1::serve(&connection, stream).await,
+        Version::Http2 => super::h2::serve(&connection, stream).await,
+    }
+}
+
+/// Removes the connection's session when its task ends, however it ends.
+struct SessionGuard {
+    worker: Rc<Worker>,
+    slot: u32,
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.worker.with(|core| {
+            core.die(self.slot, CloseReason::Ended);
+            core.reap_soon();
+        });
+    }
+}
+

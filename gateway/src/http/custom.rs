@@ -1,0 +1,215 @@
+//! Routes of the program that embeds the gateway. A route is an event named `METHOD /path`; its
+//! answering listeners make the reply.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method, Response, StatusCode};
+use roomwire_hub::emitter::{GatherError, Mode};
+use roomwire_metrics::Id;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::body::{RequestBody, ResponseBody};
+use super::connection::Connection;
+use super::problem::{Answer, Problem};
+use super::router::Parameters;
+use super::service::Call;
+
+/// A request to a route. The body is whole: at most `limits.max_body`.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    path: String,
+    query: String,
+    parameters: BTreeMap<String, String>,
+    headers: HeaderMap,
+    body: Bytes,
+    peer: SocketAddr,
+}
+
+impl Request {
+    fn new(
+        head: &http::request::Parts,
+        parameters: Parameters,
+        body: Bytes,
+        peer: SocketAddr,
+    ) -> Self {
+        Self {
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            parameters: parameters.into_iter().collect(),
+            headers: head.headers.clone(),
+            body,
+            peer,
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path as it was asked for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A parameter of the route's path, decoded: `id` of `/users/{id}`.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The header fields.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it is not valid JSON or does not fit the type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+/// What a route answers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    /// A status without a body.
+    pub fn status(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// Plain text with status 200.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::of("text/plain; charset=utf-8", text.into())
+    }
+
+    /// HTML with status 200.
+    pub fn html(html: impl Into<String>) -> Self {
+        Self::of("text/html; charset=utf-8", html.into())
+    }
+
+    /// JSON with status 200; a value that has no JSON is answered with status 500.
+    pub fn json(value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Self::of("application/json", body),
+            Err(error) => {
+                tracing::error!(%error, "a route's answer has no JSON");
+                Self::status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    fn of(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::status(StatusCode::OK) }
+            .with_header(CONTENT_TYPE, HeaderValue::from_static(content_type))
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with a header field set.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    fn into_answer(self) -> Answer {
+        let mut answer = Response::new(ResponseBody::Whole(self.body));
+        *answer.status_mut() = self.status;
+        *answer.headers_mut() = self.headers;
+        answer
+    }
+}
+
+/// The event that a route is.
+pub(crate) fn route_event(method: &Method, path: &str) -> String {
+    format!("{method} {path}")
+}
+
+/// Emits `request`, where somebody listens. The body is not read for it.
+pub(super) fn announce(connection: &Connection, request: &http::Request<RequestBody>) {
+    connection.worker.with(|core| {
+        if core.topics.request.has_listeners() {
+            let request = Request {
+                method: request.method().clone(),
+                path: request.uri().path().to_owned(),
+                query: request.uri().query().unwrap_or_default().to_owned(),
+                parameters: BTreeMap::new(),
+                headers: request.headers().clone(),
+                body: Bytes::new(),
+                peer: connection.peer,
+            };
+            core.topics.request.emit(&request);
+        }
+    });
+}
+
+/// Has the listeners of a route's event answer; the first that does wins.
+pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
+    let Call { connection, request, parameters } = call;
+    let (head, body) = request.into_parts();
+    let body = Call::body(http::Request::new(body), &connection).await?;
+    let request = Request::new(&head, parameters, body, connection.peer);
+    let shared = &connection.worker.shared;
+    let patience = shared.config.limits.max_request_timeout.get();
+    let gathered = shared.emitter.gather(event, Arc::new(request), Mode::Any, patience).await;
+    match gathered {
+        Ok(gathered) => match gathered.answers_as::<Reply>().into_iter().next() {
+            Some(reply) => Ok(reply.into_answer()),
+            None => Err(failed(&connection, event, "it answered with something else than a Reply")),
+        },
+        Err(GatherError::AllRejected(errors)) if errors.is_empty() => Err(Problem::not_found()),
+        Err(GatherError::TimedOut(_)) => {
+            connection.worker.count(Id::HttpTimeouts);
+            let detail = "the route did not answer in time";
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail))
+        }
+        Err(GatherError::NotDeferred(_)) => {
+            let detail = "too much waits already; try again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1")))
+        }
+        Err(error) => Err(failed(&connection, event, &error.to_string())),
+    }
+}
+
+fn failed(connection: &Connection, event: &str, error: &str) -> Problem {
+    tracing::error!(event, error, peer = %connection.peer, "a route failed");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the route failed")
+}

@@ -1,0 +1,159 @@
+//! HTTP/2 by the h2 crate: requests become tasks, bodies keep to the peer's flow control.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, SendStream};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use roomwire_metrics::Id;
+
+use super::body::{RequestBody, ResponseBody};
+use super::connection::Connection;
+use super::service::respond;
+use crate::session::Stream;
+
+/// Requests at once on one connection. Chosen: what browsers use, and what RFC 9113 §6.5.2 asks
+/// for at the least.
+const MAX_STREAMS: u32 = 128;
+
+/// Bytes of request bodies in flight per stream and per connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes h2 keeps per stream that the peer has not taken yet.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// What small DATA frames may cost a connection until they are read. h2's default ends connections
+/// that send many small frames, as event-like uploads do, although they are read promptly.
+const DATA_FRAME_BUDGET: usize = 8 * 1024 * 1024;
+
+/// Bytes of body sent without asking for flow-control capacity again.
+const CHUNK: usize = 16 * 1024;
+
+/// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
+/// which case GOAWAY is sent and the streams are finished.
+pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
+    let worker = &connection.worker;
+    let limits = &worker.shared.config.limits;
+    let max_header = u32::try_from(limits.max_header.as_usize()).unwrap_or(u32::MAX);
+    let handshake = Builder::new()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(max_header)
+        .max_send_buffer_size(MAX_SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        .handshake::<_, Bytes>(stream);
+    let handshake = tokio::time::timeout(limits.handshake_timeout.get(), handshake);
+    let mut served = match handshake.await {
+        Ok(Ok(served)) => served,
+        Ok(Err(error)) => return failed(connection, &error),
+        Err(_) => {
+            worker.count(Id::HttpTimeouts);
+            return;
+        }
+    };
+    let mut draining = false;
+    loop {
+        let request = tokio::select! {
+            request = served.accept() => request,
+            () = connection.drained(), if !draining => {
+                draining = true;
+                served.graceful_shutdown();
+                continue;
+            }
+            _ = connection.closed() => return,
+        };
+        match request {
+            None => return,
+            Some(Err(error)) => return failed(connection, &error),
+            Some(Ok((request, reply))) => {
+                let connection = Rc::clone(connection);
+                worker.scope.spawn("http/2 stream", answer(connection, request, reply));
+            }
+        }
+    }
+}
+
+fn failed(connection: &Connection, error: &h2::Error) {
+    let id = if error.is_io() { Id::HttpConnectionErrors } else { Id::HttpBadRequests };
+    connection.worker.count(id);
+    tracing::debug!(peer = %connection.peer, %error, "http/2 connection failed");
+}
+
+async fn answer(
+    connection: Rc<Connection>,
+    request: Request<h2::RecvStream>,
+    mut reply: SendResponse<Bytes>,
+) {
+    let request = request.map(RequestBody::http2);
+    let response = tokio::select! {
+        response = respond(&connection, request) => response,
+        // The client gave up on the request; nobody is left to answer.
+        _ = poll_fn(|cx| reply.poll_reset(cx)) => return,
+    };
+    if let Err(error) = send(response, &mut reply).await {
+        tracing::debug!(peer = %connection.peer, %error, "http/2 stream failed");
+        reply.send_reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+async fn send(
+    response: Response<ResponseBody>,
+    reply: &mut SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    let (mut head, mut body) = response.into_parts();
+    // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
+    head.headers.remove(http::header::CONNECTION);
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    let end = body.is_end_stream();
+    let mut stream = reply.send_response(Response::from_parts(head, ()), end)?;
+    if end {
+        return Ok(());
+    }
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            reset = poll_fn(|cx| stream.poll_reset(cx)) => {
+                reset?;
+                return Ok(());
+            }
+        };
+        let Some(Ok(frame)) = frame else { return stream.send_data(Bytes::new(), true) };
+        let Ok(data) = frame.into_data() else { continue };
+        let last = body.is_end_stream();
+        send_data(&mut stream, data, last).await?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends as much at a time as the peer's window allows.
+async fn send_data(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    last: bool,
+) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len().min(CHUNK));
+        let capacity = match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(capacity) => capacity?,
+            // The stream was reset by the peer.
+            None => return Ok(()),
+        };
+        let piece = data.split_to(capacity.min(data.len()));
+        let end = last && data.is_empty();
+        stream.send_data(piece, end)?;
+        if end {
+            return Ok(());
+        }
+    }
+    if last { stream.send_data(Bytes::new(), true) } else { Ok(()) }
+}

@@ -1,0 +1,28 @@
+//! HTTP: connections of both versions, one way to answer them.
+//!
+//! A connection is a task of its worker, because hyper (HTTP/1.1) and h2 (HTTP/2) want to be polled.
+//! Both give every request to the same [`service::respond`], which knows neither. Rooms are reached
+//! through the worker's core, like from any other session. Next file to read: `connection.rs`.
+
+mod api;
+mod body;
+mod connection;
+mod custom;
+mod emit;
+mod event_stream;
+mod h1;
+mod h2;
+mod message;
+mod origin;
+mod page;
+mod problem;
+mod router;
+mod service;
+mod upgrade;
+
+pub use custom::{Reply, Request};
+pub use emit::Json;
+pub(crate) use custom::route_event;
+pub(crate) use router::Target;
+pub(crate) use connection::serve_connection;
+pub(crate) use router::Router;

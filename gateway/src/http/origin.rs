@@ -1,0 +1,74 @@
+//! Which browsers may act: the `Origin` of a request must be absent, our own, or listed.
+//!
+//! Any page that a user visits can make the browser connect to a gateway on that user's own machine.
+//! The browser says truthfully which page it was; this is where that is looked at.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, Uri, header};
+
+/// Whether a request may do more than read. `bound` is where the listener is bound.
+pub(crate) fn is_allowed(
+    headers: &HeaderMap,
+    authority: Option<&str>,
+    bound: SocketAddr,
+    listed: &[String],
+) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if listed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let Ok(uri) = origin.parse::<Uri>() else { return false };
+    let Some(theirs) = uri.authority() else { return false };
+    let Some(ours) = authority.and_then(|text| text.parse::<http::uri::Authority>().ok()) else {
+        return false;
+    };
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let same = theirs.host().eq_ignore_ascii_case(ours.host())
+        && theirs.port_u16().unwrap_or(default) == ours.port_u16().unwrap_or(default);
+    // Without this, a name that an attacker points at 127.0.0.1 would be "our own" (DNS rebinding).
+    same && (!bound.ip().is_loopback() || is_loopback(theirs.host()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(origin: Option<&str>, host: &str, bound: &str, listed: &[&str], expected: bool) {
+        let mut headers = HeaderMap::new();
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        let listed: Vec<String> = listed.iter().map(|&origin| origin.to_owned()).collect();
+        let allowed = is_allowed(&headers, Some(host), bound.parse().unwrap(), &listed);
+        assert_eq!(allowed, expected, "{origin:?} to {host} on {bound}");
+    }
+
+    #[test]
+    fn a_browser_acts_only_from_our_own_pages_or_listed_ones() {
+        let (local, public) = ("127.0.0.1:8080", "192.0.2.1:8080");
+        check(None, "localhost:8080", local, &[], true);
+        check(Some("http://localhost:8080"), "localhost:8080", local, &[], true);
+        check(Some("http://127.0.0.1:8080"), "127.0.0.1:8080", local, &[], true);
+        check(Some("http://[::1]:8080"), "[::1]:8080", "[::1]:8080", &[], true);
+        check(Some("http://evil.example"), "localhost:8080", local, &[], false);
+        check(Some("http://localhost:3000"), "localhost:8080", local, &[], false);
+        check(Some("null"), "localhost:8080", local, &[], false);
+        check(Some("https://chat.example"), "chat.example", public, &[], true);
+        check(Some("https://chat.example"), "chat.example:8443", public, &[], false);
+        check(Some("https://app.example"), "localhost:8080", local, &["https://app.example"], true);
+    }
+
+    #[test]
+    fn a_name_pointed_at_loopback_is_not_our_own() {
+        check(Some("http://evil.example:8080"), "evil.example:8080", "127.0.0.1:8080", &[], false);
+    }
+}

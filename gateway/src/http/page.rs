@@ -1,0 +1,70 @@
+//! The pages: plain files of our own, embedded in the binary.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
+
+use super::problem::{Answer, Problem, with_type};
+
+/// What the pages may load and do: what comes from here, and WebSockets.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self' ws: wss:; form-action 'none'; \
+    frame-ancestors 'none'; base-uri 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// The files below `/assets/`: name, type, content.
+const ASSETS: &[(&str, &str, &[u8])] = &[
+    ("admin.css", CSS, include_bytes!("../../pages/admin.css")),
+    ("admin.js", SCRIPT, include_bytes!("../../pages/admin.js")),
+    ("base.css", CSS, include_bytes!("../../pages/base.css")),
+    ("chart.js", SCRIPT, include_bytes!("../../pages/chart.js")),
+    ("chat.css", CSS, include_bytes!("../../pages/chat.css")),
+    ("chat.js", SCRIPT, include_bytes!("../../pages/chat.js")),
+    ("conversation.js", SCRIPT, include_bytes!("../../pages/conversation.js")),
+    ("data_view.js", SCRIPT, include_bytes!("../../pages/data_view.js")),
+    ("dom.js", SCRIPT, include_bytes!("../../pages/dom.js")),
+    ("figures.js", SCRIPT, include_bytes!("../../pages/figures.js")),
+    ("icon.svg", SVG, include_bytes!("../../pages/icon.svg")),
+    ("roomwire.js", SCRIPT, include_bytes!("../../../clients/js/roomwire.js")),
+    ("table.js", SCRIPT, include_bytes!("../../pages/table.js")),
+    ("timeline.js", SCRIPT, include_bytes!("../../pages/timeline.js")),
+];
+
+/// `GET /`
+pub(super) fn home() -> Answer {
+    html(include_bytes!("../../pages/index.html"))
+}
+
+/// `GET /admin`
+pub(super) fn admin() -> Answer {
+    html(include_bytes!("../../pages/admin.html"))
+}
+
+fn html(page: &'static [u8]) -> Answer {
+    let mut answer = with_type(StatusCode::OK, HTML, Bytes::from_static(page));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let referrer = HeaderName::from_static("referrer-policy");
+    headers.insert(referrer, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+/// `GET /assets/{file}`
+pub(super) fn asset(name: &str) -> Result<Answer, Problem> {
+    let found = ASSETS.iter().find(|(known, _, _)| *known == name);
+    let (_, content_type, content) = found.ok_or_else(Problem::not_found)?;
+    let mut answer = with_type(StatusCode::OK, content_type, Bytes::from_static(content));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(answer)
+}
+
+/// `GET /openapi.json`
+pub(super) fn openapi() -> Answer {
+    let description = include_bytes!("openapi.json");
+    with_type(StatusCode::OK, "application/json", Bytes::from_static(description))
+}

@@ -1,0 +1,189 @@
+//! One request, answered: the same for every version of HTTP.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use roomwire_metrics::Id;
+
+use super::body::{CollectError, RequestBody, ResponseBody};
+use super::connection::Connection;
+use super::problem::{Answer, Problem};
+use super::router::{Match, Parameters, Target};
+use super::{api, custom, emit, event_stream, message, origin, page, upgrade};
+use crate::config::Route;
+use crate::event::BoundAddress;
+
+/// A request with what its path told.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) request: Request<RequestBody>,
+    pub(crate) parameters: Parameters,
+}
+
+impl Call {
+    /// A parameter that the route's path names.
+    pub(crate) fn parameter(&self, name: &str) -> &str {
+        let found = self.parameters.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// The first value of a query parameter.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        let query = self.request.uri().query()?;
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The whole body under the configured limits.
+    pub(crate) async fn body(
+        request: Request<RequestBody>,
+        connection: &Connection,
+    ) -> Result<bytes::Bytes, Problem> {
+        let limits = &connection.worker.shared.config.limits;
+        let max = limits.max_body.as_usize();
+        let patience = limits.header_timeout.get();
+        request.into_body().collect_within(max, patience).await.map_err(|error| match error {
+            CollectError::TooLarge => {
+                connection.worker.count(Id::ErrorsTooLarge);
+                let detail = format!("a body is at most {max} bytes (limits.max_body)");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+            }
+            CollectError::TimedOut => {
+                connection.worker.count(Id::HttpTimeouts);
+                let detail = "the body did not come in time";
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+            }
+            CollectError::Failed => {
+                Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body did not come whole")
+            }
+        })
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn respond(
+    connection: &Rc<Connection>,
+    request: Request<RequestBody>,
+) -> Response<ResponseBody> {
+    connection.worker.count(Id::HttpRequests);
+    let head = *request.method() == Method::HEAD;
+    let mut answer = match dispatch(connection, request).await {
+        Ok(answer) => answer,
+        Err(problem) => problem.into_answer(),
+    };
+    let class = match answer.status().as_u16() {
+        ..300 => Id::HttpResponsesOk,
+        300..400 => Id::HttpResponsesRedirect,
+        400..500 => Id::HttpResponsesClientError,
+        _ => Id::HttpResponsesServerError,
+    };
+    connection.worker.count(class);
+    answer
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if head {
+        strip_body(&mut answer);
+    }
+    answer
+}
+
+/// RFC 9110 §9.3.2: a HEAD is answered with a GET's fields and nothing more.
+fn strip_body(answer: &mut Answer) {
+    let body = std::mem::replace(answer.body_mut(), ResponseBody::empty());
+    if let ResponseBody::Whole(bytes) = body {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, bytes.len().into());
+    }
+}
+
+async fn dispatch(
+    connection: &Rc<Connection>,
+    request: Request<RequestBody>,
+) -> Result<Answer, Problem> {
+    let shared = &connection.worker.shared;
+    let (target, parameters) = match find(connection, &request) {
+        Match::Found(target, parameters) => (target, parameters),
+        Match::BadPath => {
+            let detail = "the path is not UTF-8 once decoded";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_path", detail));
+        }
+        Match::WrongMethod(allow) => return wrong_method(request.method(), &allow),
+        Match::None => return Err(Problem::not_found()),
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let opens = matches!(target, Target::WebSocket | Target::Echo);
+    if !reads || opens {
+        let bound = listener(connection).address;
+        if !origin::is_allowed(request.headers(), authority(&request), bound, &shared.config.gateway.origins) {
+            connection.worker.count(Id::HttpOriginRefused);
+            let detail = "this Origin may not act here; list it in gateway.origins";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", detail));
+        }
+    }
+    custom::announce(connection, &request);
+    let call = Call { connection: Rc::clone(connection), request, parameters };
+    match target {
+        Target::Admin => Ok(page::admin()),
+        Target::Asset => page::asset(call.parameter("file")),
+        Target::CloseConnection => api::close_connection(&call).await,
+        Target::Connections => api::connections(&call).await,
+        Target::Custom(event) => custom::answer(&event, call).await,
+        Target::Echo => upgrade::upgrade(call, upgrade::Handler::Echo),
+        Target::Emit => emit::emit(call).await,
+        Target::Events => event_stream::open(&call),
+        Target::Health => Ok(api::health()),
+        Target::Home => Ok(page::home()),
+        Target::Members => api::members(&call),
+        Target::Messages => message::read(&call).await,
+        Target::Metrics => Ok(api::metrics(&call)),
+        Target::OpenApi => Ok(page::openapi()),
+        Target::Publish => message::publish(call).await,
+        Target::Ready => Ok(api::ready(&call)),
+        Target::Rooms => api::rooms(&call),
+        Target::Stats => Ok(api::stats(&call)),
+        Target::WebSocket => upgrade::upgrade(call, upgrade::Handler::Rooms),
+    }
+}
+
+/// The route: the listener's own table first, then the one of the gateway.
+fn find(connection: &Connection, request: &Request<RequestBody>) -> Match {
+    let shared = &connection.worker.shared;
+    let path = request.uri().path();
+    let config = shared.config.listeners.get(usize::from(connection.listener));
+    if let Some(route) = config.and_then(|config| config.routes.get(path)) {
+        let target = match route {
+            Route::Rooms => Target::WebSocket,
+            Route::Echo => Target::Echo,
+        };
+        return match *request.method() {
+            Method::GET | Method::HEAD => Match::Found(target, Parameters::new()),
+            _ => Match::WrongMethod("GET, HEAD, OPTIONS".to_owned()),
+        };
+    }
+    shared.router.find(request.method(), path)
+}
+
+fn wrong_method(method: &Method, allow: &str) -> Result<Answer, Problem> {
+    let value = HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static("GET"));
+    if method == Method::OPTIONS {
+        let mut answer = Response::new(ResponseBody::empty());
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        answer.headers_mut().insert(header::ALLOW, value);
+        return Ok(answer);
+    }
+    let detail = format!("{method} is not one of the methods here: {allow}");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+    Err(problem.with_header(header::ALLOW, value))
+}
+
+/// The host the client asked for: HTTP/2's `:authority`, else `Host`.
+pub(crate) fn authority(request: &Request<RequestBody>) -> Option<&str> {
+    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
+}
+
+/// The listener that the connection came by.
+pub(crate) fn listener(connection: &Connection) -> &BoundAddress {
+    &connection.worker.shared.listeners[usize::from(connection.listener)]
+}

@@ -1,0 +1,125 @@
+//! Accepting: one task per listener and worker; what comes is admitted, then handed on.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use roomwire_metrics::Id;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::StreamSocket;
+use crate::config::Handler;
+use crate::event::Refused;
+use crate::lifecycle::Phase;
+use crate::session::{Stream, Wire};
+use crate::shared::{Admission, Permit};
+use crate::worker::{NewSession, Worker};
+
+/// How long accepting pauses when the process or the host is out of descriptors or memory. Chosen:
+/// long enough not to spin, short against a client's patience.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// Starts accepting on one socket.
+///
+/// # Errors
+///
+/// When the socket cannot be registered with the runtime.
+pub(crate) fn accept(worker: &Rc<Worker>, socket: StreamSocket) -> io::Result<()> {
+    let listener = TcpListener::from_std(socket.socket)?;
+    let door = Rc::new(Door {
+        worker: Rc::clone(worker),
+        handler: socket.handler,
+        listener: socket.listener,
+        tls: socket.tls.map(tokio_rustls::TlsAcceptor::from),
+    });
+    let phase = worker.shared.phase.subscribe();
+    worker.scope.spawn("accept", accept_loop(listener, door, phase));
+    Ok(())
+}
+
+/// Where a connection came in.
+pub(crate) struct Door {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) handler: Handler,
+    pub(crate) listener: u16,
+    pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Receiver<Phase>) {
+    let mut exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                exhausted = false;
+                door.worker.count(Id::ConnectionsAccepted);
+                let Some(permit) = Admission::admit(&door.worker.shared) else {
+                    door.refuse(peer);
+                    continue;
+                };
+                door.enter(stream, peer, permit);
+            }
+            Err(error) if is_exhaustion(&error) => {
+                door.worker.count(Id::AcceptErrors);
+                if !exhausted {
+                    exhausted = true;
+                    tracing::error!(%error, "cannot accept; pausing until descriptors are free");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+                    _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+                }
+            }
+            // The connection was gone before it was accepted; the next one is unharmed.
+            Err(error) => {
+                door.worker.count(Id::AcceptErrors);
+                tracing::debug!(%error, "a connection failed before it was accepted");
+            }
+        }
+    }
+}
+
+impl Door {
+    fn refuse(&self, peer: std::net::SocketAddr) {
+        self.worker.count(Id::ConnectionsRefused);
+        self.worker.with(|core| {
+            if core.topics.refused.has_listeners() {
+                core.topics.refused.emit(&Refused { peer });
+            }
+        });
+    }
+
+    fn enter(self: &Rc<Self>, stream: TcpStream, peer: std::net::SocketAddr, permit: Permit) {
+        // Small frames must not wait for acknowledgements (Nagle, RFC 1122 §4.2.3.4). Failing means
+        // the connection is gone already, which the first read will tell.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let wire = match self.handler {
+            Handler::Rooms => Wire::Undecided,
+            Handler::Echo => Wire::Echo,
+            Handler::Discard => Wire::Discard,
+            Handler::Http => {
+                let door = Rc::clone(self);
+                let task = crate::http::serve_connection(door, stream, peer, permit);
+                self.worker.scope.spawn("http connection", task);
+                return;
+            }
+        };
+        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, permit);
+        self.worker.with(|core| core.add(new));
+    }
+}
+
+/// Whether accepting fails because something is used up, so that trying at once is in vain.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| {
+        exhausted.iter().any(|errno| errno.raw_os_error() == code)
+    })
+}

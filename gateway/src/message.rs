@@ -1,0 +1,51 @@
+//! The message as the hub holds it: one allocation shared by history, inboxes and workers.
+
+use std::sync::Arc;
+
+use roomwire_protocols::event::MessageView;
+
+/// What somebody published. Room and offset are not in it: the hub carries them beside it.
+#[derive(Debug)]
+pub struct Message {
+    from: Arc<str>,
+    time_ms: u64,
+    data: Box<[u8]>,
+}
+
+impl Message {
+    /// `data` is one valid JSON text, kept byte for byte; `time_ms` counts from 1970.
+    pub(crate) fn new(from: Arc<str>, time_ms: u64, data: &[u8]) -> Arc<Self> {
+        Arc::new(Self { from, time_ms, data: data.into() })
+    }
+
+    /// The publisher's name, else its client id, else `api`.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// When the gateway took it, in milliseconds since 1970.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The JSON text, byte for byte as published.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// What it counts for in a history's byte limit: payload, names and bookkeeping.
+    pub(crate) fn cost(&self) -> usize {
+        const BOOKKEEPING: usize = 96;
+        self.data.len() + self.from.len() + BOOKKEEPING
+    }
+
+    pub(crate) fn view<'a>(&'a self, room: &'a str, offset: u64) -> MessageView<'a> {
+        MessageView {
+            room,
+            offset,
+            from: &self.from,
+            time_ms: self.time_ms,
+            data: &self.data,
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! A gateway that runs: started, looked at, published to, shut down.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use roomwire_hub::emitter::{Emitter, RegisterError, Scheduler, name};
+use roomwire_hub::{HistoryLimits, HubOptions, Publish, PublishError, RoomSettings, WorkerId};
+use roomwire_metrics::{Id, Page, PageError, PageOptions, Snapshot, default_page_path};
+use roomwire_protocols::cookie::CookieKey;
+use roomwire_protocols::room::{self, RoomNameError};
+use tokio::sync::watch;
+
+use crate::builder::Builder;
+use crate::config::{Config, ListenerConfig, Protocol, SlowPolicy};
+use crate::event::{BoundAddress, Publication};
+use crate::http::Router;
+use crate::lifecycle::{Clock, Phase, Signals};
+use crate::listener::{BindError, Sockets, bind_all};
+use crate::message::Message;
+use crate::shared::{Admission, Bounds, RoomHub, Shared};
+use crate::worker;
+
+/// Most workers of one gateway: what a client id has room for.
+const MAX_WORKERS: usize = 1024;
+
+/// Idempotency keys kept per room. Chosen: at the documented 300 bytes a key, 300 KiB a room.
+const MAX_KEYS_PER_ROOM: usize = 1000;
+
+/// Descriptors kept back for files, event loops and listeners.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// A gateway could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificates for an https listener could not be had.
+    #[error("certificates: {0}")]
+    Certificates(#[from] roomwire_certs::Error),
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// There is no place for development certificates.
+    #[error("there is no data directory for certificates: set HOME or gateway.data_dir")]
+    DataDirectory,
+    /// A listener of an event could not be registered.
+    #[error("a listener could not be registered: {0}")]
+    Listener(#[from] RegisterError),
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The counter page could not be made.
+    #[error("counter page: {0}")]
+    Page(#[from] PageError),
+    /// A route's path is not valid or clashes with another one.
+    #[error("route {path}: {reason}")]
+    Route {
+        /// The path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A publish from the embedding program was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The data is not one JSON text.
+    #[error("the data is not valid JSON")]
+    NotJson,
+    /// The room's name is not valid, or is a pattern.
+    #[error("{0}")]
+    Room(#[from] RoomNameError),
+    /// A pattern cannot be published to.
+    #[error("a pattern cannot be published to")]
+    Pattern,
+    /// The data is longer than `limits.max_message`.
+    #[error("the data is longer than limits.max_message")]
+    TooLarge,
+    /// A worker's inbox is full; try again.
+    #[error("the gateway is overloaded; try again")]
+    Overloaded,
+    /// There are as many rooms as there may be.
+    #[error("the gateway has no place for another room")]
+    TooManyRooms,
+}
+
+/// A running gateway. Dropping it cuts every session; [`shutdown`](Self::shutdown) drains first.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    finished: watch::Receiver<u16>,
+    trust: Option<PathBuf>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Sessions that were cut because the deadline came.
+    pub cut: u64,
+}
+
+impl Gateway {
+    /// Starts building a gateway.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Every listener as it is bound.
+    pub fn addresses(&self) -> &[BoundAddress] {
+        &self.shared.listeners
+    }
+
+    /// Where the listener of this name is bound.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        let mut listeners = self.shared.listeners.iter();
+        listeners.find(|bound| &*bound.name == listener).map(|bound| bound.address)
+    }
+
+    /// The emitter: listen on it, emit on it, from any thread.
+    pub fn emitter(&self) -> &Emitter {
+        &self.shared.emitter
+    }
+
+    /// The counters as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.page.snapshot()
+    }
+
+    /// The phase of the gateway's life.
+    pub fn phase(&self) -> Phase {
+        self.shared.phase()
+    }
+
+    /// The certificate of the development CA, where https listeners use one.
+    pub fn development_ca(&self) -> Option<&std::path::Path> {
+        self.trust.as_deref()
+    }
+
+    /// Publishes one JSON text to a room as `from`; gives its offset.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was published then.
+    pub fn publish(&self, room: &str, from: &str, data: &[u8]) -> Result<u64, SendError> {
+        if room::check(room)? == room::Subject::Pattern {
+            return Err(SendError::Pattern);
+        }
+        if data.len() > self.shared.bounds.max_message {
+            return Err(SendError::TooLarge);
+        }
+        roomwire_protocols::json::check(data).map_err(|_| SendError::NotJson)?;
+        let message = Message::new(Arc::from(from), Clock::unix_ms(), data);
+        let (bytes, told) = (message.cost(), Arc::clone(&message));
+        let publish = Publish { room, message, bytes, key: None, exclude: None };
+        let published = self.shared.hub.publish(publish, self.shared.clock.now_ms());
+        match published {
+            Ok(published) => {
+                self.shared.lane.increment(Id::Publishes);
+                let publication = Publication::new(room, published.offset, told);
+                self.shared.emitter.emit(name::PUBLISH, &publication);
+                Ok(published.offset)
+            }
+            Err(PublishError::Congested) => Err(SendError::Overloaded),
+            Err(PublishError::TooManyRooms) => Err(SendError::TooManyRooms),
+        }
+    }
+
+    /// Begins a drain, or with a second call has what is left cut at once. Returns immediately.
+    pub fn begin_shutdown(&self) {
+        let draining = self.shared.phase() >= Phase::Draining;
+        self.shared.page.set_ready(false);
+        self.shared.advance(if draining { Phase::Closing } else { Phase::Draining });
+    }
+
+    /// Drains and waits for the end: no new connections, every peer told goodbye, sessions closed
+    /// one after another until `gateway.drain` has passed, the rest cut. Idempotent.
+    pub fn shutdown(&self) -> Drained {
+        if self.shared.phase() < Phase::Draining {
+            self.begin_shutdown();
+        }
+        let deadline = Instant::now() + self.shared.config.gateway.drain.get();
+        while !self.is_drained() && Instant::now() < deadline && self.phase() < Phase::Closing {
+            thread::sleep(POLL);
+        }
+        self.finish()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain.
+    pub(crate) fn run_until_signalled(&self) -> Result<Drained, StartError> {
+        let failed = |what| move |source| StartError::Os { what, source };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("the signals' runtime"))?;
+        runtime.block_on(async {
+            let mut signals = Signals::register().map_err(failed("signal handlers"))?;
+            let mut finished = self.finished.clone();
+            let all = self.shared.workers;
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                _ = finished.wait_for(|&ended| ended == all) => return Ok::<_, StartError>(()),
+            };
+            let drain = self.shared.config.gateway.drain;
+            let sessions = self.sessions();
+            tracing::info!(signal, sessions, %drain, "draining; a second signal ends at once");
+            self.begin_shutdown();
+            let deadline = tokio::time::Instant::now() + drain.get();
+            loop {
+                tokio::select! {
+                    signal = signals.next() => {
+                        tracing::info!(signal, "ending at once");
+                        return Ok(());
+                    }
+                    () = tokio::time::sleep_until(deadline) => return Ok(()),
+                    () = tokio::time::sleep(POLL) => {
+                        if self.is_drained() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok(self.finish())
+    }
+
+    fn sessions(&self) -> u64 {
+        self.snapshot().value("sessions").unwrap_or(0)
+    }
+
+    /// True once nobody is left. The counters lag by a turn, which is as late as a poll may be.
+    fn is_drained(&self) -> bool {
+        self.sessions() == 0
+    }
+
+    fn finish(&self) -> Drained {
+        self.shared.advance(Phase::Closing);
+        let workers =
+            std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        self.shared.advance(Phase::Stopped);
+        let cut = self.snapshot().value("session_close_shutdown_cut_total").unwrap_or(0);
+        if cut > 0 {
+            tracing::warn!(sessions = cut, "the drain's deadline came; sessions were cut");
+        }
+        self.shared.page.set_stopped();
+        Drained { cut }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// How often a drain looks whether it is done.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Binds, opens the page, starts the workers and waits until they serve.
+pub(crate) fn start(
+    config: Config,
+    emitter: Emitter,
+    router: Router,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Result<Gateway, StartError> {
+    config.validate()?;
+    let workers = worker_count(&config);
+    let max_connections = max_connections(&config);
+    let clock = Clock::start();
+    // The page first: a gateway that runs already under this name is the better error than a port
+    // in use.
+    let page = open_page(&config, workers)?;
+    let (tls, trust) = tls_settings(&config, tls)?;
+    let bound = bind_all(&config.listeners, workers, &tls)?;
+    let shared = Arc::new(Shared {
+        bounds: Bounds::new(&config.limits),
+        hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
+        emitter,
+        clock,
+        phase: watch::Sender::new(Phase::Starting),
+        lane: page.shared(),
+        page,
+        cookies: CookieKey::new(random_bytes()?),
+        listeners: bound.addresses,
+        router,
+        admission: Admission::new(max_connections),
+        workers,
+        config,
+    });
+    hook_errors(&shared);
+    let (finished, on_finished) = watch::channel(0);
+    let threads = spawn_all(&shared, bound.per_worker, finished)?;
+    let gateway = Gateway {
+        shared,
+        workers: Mutex::new(threads),
+        finished: on_finished,
+        trust,
+    };
+    gateway.shared.advance(Phase::Ready);
+    gateway.shared.page.heartbeat(Clock::unix_ms());
+    gateway.shared.page.set_ready(true);
+    for address in gateway.addresses() {
+        gateway.emitter().emit(name::LISTENING, address);
+    }
+    Ok(gateway)
+}
+
+fn worker_count(config: &Config) -> u16 {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let asked = match config.gateway.workers {
+        0 => cores(),
+        workers => workers,
+    };
+    u16::try_from(asked.clamp(1, MAX_WORKERS)).unwrap_or(1)
+}
+
+/// Raises the limit on descriptors as far as it goes and derives the bound from it.
+fn max_connections(config: &Config) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit on open files stays as it is");
+        }
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+    let derived = usize::try_from(room).unwrap_or(usize::MAX);
+    let max = match config.limits.max_connections {
+        0 => derived,
+        asked => asked.min(derived),
+    };
+    tracing::info!(max_connections = max, descriptors, "connections are limited");
+    max
+}
+
+fn open_page(config: &Config, workers: u16) -> Result<Arc<Page>, StartError> {
+    let options = PageOptions {
+        workers,
+        instance: config.gateway.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_unix_ms: Clock::unix_ms(),
+        pid: std::process::id(),
+    };
+    if !config.gateway.page {
+        return Ok(Page::anonymous(&options)?);
+    }
+    let path = config
+        .gateway
+        .page_file
+        .clone()
+        .unwrap_or_else(|| default_page_path(&config.gateway.instance));
+    Ok(Page::create(&path, &options)?)
+}
+
+type Tls = Box<dyn Fn(&ListenerConfig) -> Option<Arc<rustls::ServerConfig>>>;
+
+/// TLS settings per https listener: given ones, a listener's own files, else development
+/// certificates; and the development CA's certificate where it is used.
+fn tls_settings(
+    config: &Config,
+    given: Option<Arc<rustls::ServerConfig>>,
+) -> Result<(Tls, Option<PathBuf>), StartError> {
+    use roomwire_certs::{ALPN_HTTP, DevelopmentCertificates, load, resolver, server_config};
+    let mut settings: Vec<(String, Arc<rustls::ServerConfig>)> = Vec::new();
+    let mut development = None;
+    let mut trust = None;
+    for listener in config.listeners.iter().filter(|it| it.protocol == Protocol::Https) {
+        let chosen = match (&given, &listener.certificate, &listener.key) {
+            (Some(given), _, _) => Arc::clone(given),
+            (None, Some(certificate), Some(key)) => {
+                server_config(resolver(load(certificate, key)?), ALPN_HTTP)?
+            }
+            (None, _, _) => match &development {
+                Some(settings) => Arc::clone(settings),
+                None => {
+                    let directory = data_dir(config).ok_or(StartError::DataDirectory)?;
+                    let now = std::time::SystemTime::now();
+                    let made = DevelopmentCertificates::ensure(&directory.join("certs"), now)?;
+                    let settings = server_config(resolver(made.leaf), ALPN_HTTP)?;
+                    trust = Some(made.ca_path);
+                    Arc::clone(development.insert(settings))
+                }
+            },
+        };
+        settings.push((listener.name.clone(), chosen));
+    }
+    let find = move |listener: &ListenerConfig| {
+        let found = settings.iter().find(|(name, _)| *name == listener.name);
+        found.map(|(_, settings)| Arc::clone(settings))
+    };
+    Ok((Box::new(find), trust))
+}
+
+/// Where the gateway keeps what it makes for itself.
+pub(crate) fn data_dir(config: &Config) -> Option<PathBuf> {
+    let (xdg, home) = (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"));
+    config.gateway.data_dir(xdg.as_deref(), home.as_deref())
+}
+
+fn hub_options(config: &Config, workers: u16) -> Result<HubOptions, StartError> {
+    let seed = u64::from_le_bytes(random_bytes()?);
+    let history = &config.rooms.history;
+    Ok(HubOptions {
+        workers,
+        inbox_capacity: config.limits.max_inbox,
+        rooms: RoomSettings {
+            history: HistoryLimits {
+                messages: history.messages,
+                bytes: history.bytes.as_usize(),
+                age_ms: history.age.as_millis(),
+            },
+            slow: match config.rooms.slow {
+                SlowPolicy::Disconnect => roomwire_hub::SlowPolicy::Disconnect,
+                SlowPolicy::DropOldest => roomwire_hub::SlowPolicy::DropOldest,
+                SlowPolicy::KeepLatest => roomwire_hub::SlowPolicy::KeepLatest,
+            },
+        },
+        overrides: Vec::new(),
+        max_rooms: config.limits.max_rooms,
+        max_patterns: config.limits.max_patterns,
+        max_keys_per_room: MAX_KEYS_PER_ROOM,
+        key_ttl_ms: config.limits.idempotency_ttl.as_millis(),
+        seed,
+    })
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Os {
+        what: "random numbers",
+        source: io::Error::other("the operating system gave none"),
+    })?;
+    Ok(bytes)
+}
+
+/// The emitter has no log of its own; the gateway lends it its own.
+fn hook_errors(shared: &Arc<Shared>) {
+    shared.emitter.set_warning_hook(|warning| tracing::warn!("{warning}"));
+    shared.emitter.set_unhandled_error_hook(|error| {
+        if let Some(error) = error.listener_error() {
+            tracing::error!(event = %error.event, "a listener failed: {}", error.message);
+        }
+    });
+}
+
+fn spawn_all(
+    shared: &Arc<Shared>,
+    sockets: Vec<Sockets>,
+    finished: watch::Sender<u16>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let failed = |what| move |source| StartError::Os { what, source };
+    let (ready, on_ready) = mpsc::sync_channel(sockets.len());
+    let mut threads = Vec::new();
+    for (index, sockets) in sockets.into_iter().enumerate() {
+        let id = WorkerId(u16::try_from(index).unwrap_or(u16::MAX));
+        let lane = shared.page.lane(id.0).ok_or(StartError::Os {
+            what: "a worker's lane",
+            source: io::ErrorKind::AlreadyExists.into(),
+        })?;
+        let scheduler = Scheduler::new();
+        shared.emitter.attach(&scheduler);
+        let start = worker::Start { shared: Arc::clone(shared), id, lane, scheduler, sockets };
+        let (ready, finished) = (ready.clone(), finished.clone());
+        let body = move || run_worker(start, &ready, &finished);
+        let thread = thread::Builder::new()
+            .name(format!("roomwire-{index}"))
+            .spawn(body)
+            .map_err(failed("a worker's thread"))?;
+        threads.push(thread);
+    }
+    drop(ready);
+    for _ in 0..threads.len() {
+        let started = on_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+        if let Err(source) = started {
+            shared.advance(Phase::Closing);
+            return Err(StartError::Os { what: "a worker", source });
+        }
+    }
+    Ok(threads)
+}
+
+fn run_worker(
+    start: worker::Start,
+    ready: &mpsc::SyncSender<io::Result<()>>,
+    finished: &watch::Sender<u16>,
+) {
+    let id = start.id.0;
+    let told = std::cell::Cell::new(false);
+    let ended = worker::run(start, || {
+        told.set(true);
+        // The starter waits for one word of each worker, so the channel has room and is open.
+        drop(ready.send(Ok(())));
+    });
+    if let Err(error) = ended {
+        tracing::error!(worker = id, %error, "a worker could not run");
+        if !told.get() {
+            drop(ready.send(Err(error)));
+        }
+    }
+    finished.send_modify(|ended| *ended += 1);
+}

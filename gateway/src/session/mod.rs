@@ -1,0 +1,334 @@
+//! A session: our state for one peer, plain data in its worker's slab.
+//!
+//! A session owns its socket ([`Io`]), what its protocol needs to remember between two reads
+//! ([`Wire`]) and its outbox. It owns no buffer while it is idle and it knows nothing of rooms: who
+//! is in one is the hub's knowledge (`Seats`). Next files to read: `close.rs` for why sessions end,
+//! `command.rs` for what they may ask.
+
+mod chat;
+mod close;
+mod command;
+mod room;
+mod stream;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use roomwire_hub::{MemberId, Outbox};
+use roomwire_protocols::line::LineDecoder;
+use roomwire_protocols::websocket;
+
+pub use close::{CloseInfo, CloseReason, Fault};
+pub(crate) use command::counter_of;
+pub(crate) use room::{Refusal, position};
+pub(crate) use stream::Stream;
+
+use crate::shared::Permit;
+use crate::worker::{Slice, SlotWaker};
+
+/// Names one session in the whole gateway: its worker, its slot there and the slot's generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    const SLOT_BITS: u32 = 26;
+    const WORKER_BITS: u32 = 10;
+    /// Sessions one worker can hold: 67 million.
+    pub(crate) const MAX_SLOTS: u32 = 1 << Self::SLOT_BITS;
+
+    pub(crate) fn pack(worker: u16, generation: u32, slot: u32) -> Self {
+        debug_assert!(slot < Self::MAX_SLOTS && u32::from(worker) < 1 << Self::WORKER_BITS);
+        let generation = u64::from(generation) << (Self::SLOT_BITS + Self::WORKER_BITS);
+        Self(generation | u64::from(worker) << Self::SLOT_BITS | u64::from(slot))
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "masked to the field's bits")]
+    pub(crate) fn worker(self) -> u16 {
+        (self.0 >> Self::SLOT_BITS) as u16 & ((1 << Self::WORKER_BITS) - 1)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "masked to the field's bits")]
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32 & (Self::MAX_SLOTS - 1)
+    }
+
+    pub(crate) fn member(self) -> MemberId {
+        MemberId(self.0)
+    }
+
+    pub(crate) fn from_member(member: MemberId) -> Self {
+        Self(member.0)
+    }
+
+    /// Reads what `Display` wrote: 16 lower-case hexadecimal digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 16 || !text.as_bytes().iter().all(lower) {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a session reads from and writes to.
+#[derive(Debug)]
+pub(crate) enum Io {
+    /// A connection that the worker reads and writes itself.
+    Stream(Stream),
+    /// A peer of a UDP socket of this worker.
+    Datagram { endpoint: u16, lease: Lease },
+    /// Something an HTTP task looks after; the task is told when the session changed.
+    Task(Rc<RefCell<TaskSide>>),
+}
+
+/// What a UDP peer has proved and when it must be heard again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lease {
+    /// The peer sent back a cookie, so it receives at the address it sends from.
+    pub(crate) proven: bool,
+    /// Bytes that came from an unproven address.
+    pub(crate) received: usize,
+    /// Bytes sent to an unproven address; at most three times `received` (RFC 9000 §8.1).
+    pub(crate) sent: usize,
+}
+
+impl Lease {
+    /// RFC 9000 §8.1's limit on what an address that proved nothing is sent.
+    const AMPLIFICATION: usize = 3;
+
+    /// Whether `bytes` more may be sent; if so they are noted.
+    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
+        let allowed =
+            self.proven || self.sent + bytes <= Self::AMPLIFICATION.saturating_mul(self.received);
+        if allowed && !self.proven {
+            self.sent += bytes;
+        }
+        allowed
+    }
+}
+
+/// The part of a session that its HTTP task sees.
+#[derive(Debug, Default)]
+pub(crate) struct TaskSide {
+    /// Set when the session shall end; the task ends it.
+    pub(crate) closed: Option<CloseReason>,
+    /// Set when a message came for a long poll.
+    pub(crate) notified: bool,
+    pub(crate) waker: Option<Waker>,
+    /// The connection that an event stream belongs to, told when the stream's peer does not read:
+    /// hyper has no limit of its own on how long a write may take.
+    pub(crate) connection: Option<Rc<RefCell<Self>>>,
+}
+
+impl TaskSide {
+    /// The side of an event stream of `connection`.
+    pub(crate) fn of(connection: &Rc<RefCell<Self>>) -> Self {
+        Self { connection: Some(Rc::clone(connection)), ..Self::default() }
+    }
+
+    /// Wakes the task, if it waits.
+    pub(crate) fn wake(side: &Rc<RefCell<Self>>) {
+        let waker = side.borrow_mut().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The protocol a session speaks, with what it must remember between two reads.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// A rooms connection over TCP whose first byte has not come.
+    Undecided,
+    /// `roomwire.v1`, one JSON object per line.
+    Lines(LineDecoder),
+    /// A person: plain lines.
+    Chat(Box<ChatState>),
+    /// `roomwire.v1` over WebSocket.
+    WebSocket(websocket::Decoder),
+    /// WebSocket messages sent back.
+    WebSocketEcho(websocket::Decoder),
+    /// Bytes sent back.
+    Echo,
+    /// Bytes thrown away.
+    Discard,
+    /// `roomwire.v1`, one JSON object per datagram.
+    Datagram,
+    /// Server-sent events.
+    Events,
+    /// A long poll, told that there is something to fetch.
+    Waiter,
+    /// An HTTP connection.
+    Http,
+    /// Lent to the code that is reading the session at this moment.
+    Lent,
+}
+
+/// What a chat session remembers.
+#[derive(Debug, Default)]
+pub(crate) struct ChatState {
+    pub(crate) lines: LineDecoder,
+    /// The room joined last: where plain lines go.
+    pub(crate) room: Option<Arc<str>>,
+}
+
+/// How what is sent to a session is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    WebSocket,
+    Line,
+    Chat,
+    Datagram,
+    Events,
+    /// WebSocket frames, but no words of `roomwire.v1`.
+    WebSocketEcho,
+    /// Nothing is queued; a task is told.
+    Notify,
+    /// The wire carries no messages.
+    None,
+}
+
+impl Wire {
+    pub(crate) fn framing(&self) -> Framing {
+        match self {
+            Self::WebSocket(_) => Framing::WebSocket,
+            Self::Lines(_) => Framing::Line,
+            Self::Chat(_) => Framing::Chat,
+            Self::Datagram => Framing::Datagram,
+            Self::Events => Framing::Events,
+            Self::Waiter => Framing::Notify,
+            Self::WebSocketEcho(_) => Framing::WebSocketEcho,
+            Self::Undecided
+            | Self::Echo
+            | Self::Discard
+            | Self::Http
+            | Self::Lent => Framing::None,
+        }
+    }
+
+    /// The wire's name in listings and logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Undecided | Self::Lines(_) => "tcp",
+            Self::Chat(_) => "tcp-chat",
+            Self::WebSocket(_) => "websocket",
+            Self::WebSocketEcho(_) => "websocket-echo",
+            Self::Echo => "tcp-echo",
+            Self::Discard => "tcp-discard",
+            Self::Datagram => "udp",
+            Self::Events => "events",
+            Self::Waiter => "long-poll",
+            Self::Http => "http",
+            Self::Lent => "busy",
+        }
+    }
+}
+
+/// How far a session's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Open,
+    /// The last words are queued; what comes from the peer is thrown away until it closes too, or
+    /// until the deadline. Without this wait an unread byte would turn our close into a reset that
+    /// destroys the last words on their way (RFC 1122 §4.2.2.13).
+    Ending { reason: CloseReason, deadline_ms: u64, shut: bool },
+    /// To be removed at the end of the turn.
+    Dead(CloseReason),
+}
+
+/// Our state for one peer.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: ClientId,
+    pub(crate) io: Io,
+    pub(crate) wire: Wire,
+    /// The framing of `wire`, kept apart so that it is known while the wire is lent.
+    pub(crate) framing: Framing,
+    pub(crate) stage: Stage,
+    pub(crate) listener: u16,
+    /// On the worker's list of sessions to flush.
+    pub(crate) touched: bool,
+    /// Not read from until its outbox is empty.
+    pub(crate) paused: bool,
+    /// Not read from until the hub's inboxes have room.
+    pub(crate) parked: bool,
+    /// When the ping was sent that nothing has answered.
+    pub(crate) pinged_ms: Option<u64>,
+    pub(crate) opened_ms: u64,
+    pub(crate) heard_ms: u64,
+    /// When the socket was full and has taken nothing since.
+    pub(crate) stalled_ms: Option<u64>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) name: Option<Arc<str>>,
+    /// The sender's name on messages: `name`, else the client id; made at the first publish.
+    pub(crate) from: Option<Arc<str>>,
+    pub(crate) outbox: Outbox<Slice>,
+    /// Input that was read but must wait until the session is read again.
+    pub(crate) stash: Vec<u8>,
+    /// Requests of this session that wait for replies.
+    pub(crate) requests: u16,
+    /// What the connection was admitted with; an HTTP task keeps its own.
+    #[allow(dead_code, reason = "given back when the session is dropped")]
+    pub(crate) permit: Option<Permit>,
+    pub(crate) slot_waker: Arc<SlotWaker>,
+    /// `slot_waker` as the runtime wants it.
+    pub(crate) waker: Waker,
+}
+
+impl Session {
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// The name that stands in `from` of what this session publishes.
+    pub(crate) fn from(&mut self) -> Arc<str> {
+        let (name, id) = (&self.name, self.id);
+        Arc::clone(self.from.get_or_insert_with(|| {
+            name.as_ref().map_or_else(|| Arc::from(id.to_string()), Arc::clone)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_keeps_its_parts_and_its_text() {
+        let id = ClientId::pack(1023, 0x0abc_def0, ClientId::MAX_SLOTS - 1);
+        assert_eq!((id.worker(), id.slot()), (1023, ClientId::MAX_SLOTS - 1));
+        assert_eq!(ClientId::parse(&id.to_string()), Some(id));
+        assert_eq!(ClientId::parse("xyz"), None);
+        assert_eq!(ClientId::parse("+123456789abcdef"), None);
+    }
+
+    #[test]
+    fn an_unproven_address_is_sent_at_most_three_times_what_came_from_it() {
+        let mut lease = Lease { received: 10, ..Lease::default() };
+        assert!(lease.spend(30));
+        assert!(!lease.spend(1));
+        lease.proven = true;
+        assert!(lease.spend(1_000_000));
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 512, "{} bytes", size_of::<Session>());
+    }
+}

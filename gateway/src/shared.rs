@@ -1,0 +1,163 @@
+//! What the workers share: settings, the hub, the emitter, the counter page and the phase.
+//!
+//! Everything here is either immutable after the start or has its own synchronisation; the lock
+//! table in ARCHITECTURE.md lists the locks behind it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use roomwire_hub::{Hub, OutboxLimits, emitter::Emitter};
+use roomwire_metrics::{Page, SharedLane};
+use roomwire_protocols::cookie::CookieKey;
+use roomwire_protocols::websocket;
+use tokio::sync::watch;
+
+use crate::config::{Config, Limits};
+use crate::event::BoundAddress;
+use crate::http::Router;
+use crate::lifecycle::{Clock, Phase};
+use crate::message::Message;
+use crate::worker::Control;
+
+/// The hub as the gateway uses it.
+pub(crate) type RoomHub = Hub<Arc<Message>, Control>;
+
+/// Shared by every worker and by the handles that embedding programs hold.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) bounds: Bounds,
+    pub(crate) hub: Arc<RoomHub>,
+    pub(crate) emitter: Emitter,
+    pub(crate) clock: Clock,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) page: Arc<Page>,
+    pub(crate) lane: SharedLane,
+    pub(crate) cookies: CookieKey,
+    pub(crate) listeners: Vec<BoundAddress>,
+    pub(crate) router: Router,
+    pub(crate) admission: Admission,
+    pub(crate) workers: u16,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("workers", &self.workers)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Advances the phase; never goes back.
+    pub(crate) fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let advances = *phase < to;
+            if advances {
+                *phase = to;
+            }
+            advances
+        });
+    }
+}
+
+/// Counts connections of all workers against `max_connections`.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { open: AtomicUsize::new(0), max }
+    }
+
+    /// A permit for one more connection; `None` at the limit. Dropping the permit gives it back.
+    pub(crate) fn admit(shared: &Arc<Shared>) -> Option<Permit> {
+        let this = &shared.admission;
+        if this.open.fetch_add(1, Ordering::Relaxed) >= this.max {
+            this.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Permit { shared: Arc::clone(shared) })
+    }
+}
+
+/// One admitted connection.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.admission.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The configured limits in the units that the code counts in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) max_message: usize,
+    pub(crate) websocket: websocket::Limits,
+    pub(crate) outbox: OutboxLimits,
+    /// Half of the outbox's limits: where a session is flushed early, or no longer read from.
+    pub(crate) outbox_half_messages: usize,
+    pub(crate) outbox_half_bytes: usize,
+    pub(crate) max_rooms_per_session: usize,
+    pub(crate) max_members_listed: usize,
+    pub(crate) max_history_page: usize,
+    pub(crate) max_requests_per_session: u16,
+    pub(crate) max_request_replies: usize,
+    pub(crate) max_udp_sessions: usize,
+    pub(crate) max_udp_datagram: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) ping_interval_ms: u64,
+    pub(crate) pong_timeout_ms: u64,
+    pub(crate) handshake_timeout_ms: u64,
+    pub(crate) write_timeout_ms: u64,
+    pub(crate) close_timeout_ms: u64,
+    pub(crate) udp_lease_ms: u64,
+    pub(crate) request_timeout_ms: u64,
+    pub(crate) max_request_timeout_ms: u64,
+}
+
+impl Bounds {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            max_message: limits.max_message.as_usize(),
+            websocket: websocket::Limits {
+                max_message: limits.max_message.as_usize(),
+                max_fragments: limits.max_fragments,
+            },
+            outbox: OutboxLimits {
+                max_messages: limits.max_outbox_messages,
+                max_bytes: limits.max_outbox_bytes.as_usize(),
+            },
+            outbox_half_messages: (limits.max_outbox_messages / 2).max(1),
+            outbox_half_bytes: (limits.max_outbox_bytes.as_usize() / 2).max(1),
+            max_rooms_per_session: limits.max_rooms_per_session,
+            max_members_listed: limits.max_members_listed,
+            max_history_page: limits.max_history_page,
+            max_requests_per_session: u16::try_from(limits.max_requests_per_session).unwrap_or(u16::MAX),
+            max_request_replies: limits.max_request_replies,
+            max_udp_sessions: limits.max_udp_sessions,
+            max_udp_datagram: limits.max_udp_datagram.as_usize(),
+            max_waiters: limits.max_waiters,
+            ping_interval_ms: limits.ping_interval.as_millis(),
+            pong_timeout_ms: limits.pong_timeout.as_millis(),
+            handshake_timeout_ms: limits.handshake_timeout.as_millis(),
+            write_timeout_ms: limits.write_timeout.as_millis(),
+            close_timeout_ms: limits.close_timeout.as_millis(),
+            udp_lease_ms: limits.udp_lease.as_millis(),
+            request_timeout_ms: limits.request_timeout.as_millis(),
+            max_request_timeout_ms: limits.max_request_timeout.as_millis(),
+        }
+    }
+}

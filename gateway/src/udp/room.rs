@@ -1,0 +1,103 @@
+//! Rooms over UDP: who a datagram is from, what it proves, and what it may cost.
+
+use std::net::{IpAddr, SocketAddr};
+
+use roomwire_metrics::Id;
+use roomwire_protocols::code::ErrorCode;
+use roomwire_protocols::event;
+
+use crate::session::{Framing, Io, Lease, Wire};
+use crate::worker::{Core, NewSession};
+
+impl Core {
+    /// Takes one datagram of `roomwire.v1`.
+    pub(crate) fn room_datagram(&mut self, endpoint: u16, peer: SocketAddr, datagram: &mut [u8]) {
+        let Some(slot) = self.peer(endpoint, peer) else {
+            self.lane.increment(Id::UdpRefused);
+            return;
+        };
+        let now_ms = self.now_ms;
+        let Some(session) = self.session(slot) else { return };
+        session.heard_ms = now_ms;
+        if let Io::Datagram { lease, .. } = &mut session.io {
+            if !lease.proven {
+                lease.received = lease.received.saturating_add(datagram.len());
+            }
+        }
+        let max = self.shared.bounds.max_message;
+        if datagram.len() > max {
+            self.lane.increment(Id::ErrorsTooLarge);
+            let text = format!("a datagram is at most {max} bytes (limits.max_message)");
+            self.say(slot, |out| event::error(out, None, ErrorCode::TooLarge, &text));
+        } else if self.shared.hub.is_congested() {
+            // There is no connection to stop reading from; the peer must try again.
+            self.lane.increment(Id::PublishesCongested);
+            let text = "the gateway is overloaded; try again";
+            self.say(slot, |out| event::error(out, None, ErrorCode::Overloaded, text));
+        } else {
+            self.command(slot, datagram.trim_ascii_end());
+        }
+    }
+
+    /// The session of this address, made if there is place for one.
+    fn peer(&mut self, endpoint: u16, peer: SocketAddr) -> Option<u32> {
+        if let Some(&slot) = self.peers.get(&(endpoint, peer)) {
+            if self.session(slot).is_some_and(|session| session.is_open()) {
+                return Some(slot);
+            }
+        }
+        if self.peers.len() >= self.shared.bounds.max_udp_sessions || self.drain.is_some() {
+            return None;
+        }
+        let listener = self.endpoints.get(usize::from(endpoint))?.listener;
+        let io = Io::Datagram { endpoint, lease: Lease::default() };
+        let new = NewSession { io, wire: Wire::Datagram, listener, peer, permit: None };
+        let slot = self.add(new)?;
+        self.lane.gauge_add(Id::UdpSessions, 1);
+        self.peers.insert((endpoint, peer), slot);
+        Some(slot)
+    }
+
+    /// Whether a join must be answered with a challenge (which is sent) instead of being obeyed.
+    /// Only addresses of UDP peers have anything to prove.
+    pub(crate) fn must_prove(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        room: &str,
+        cookie: Option<&str>,
+    ) -> bool {
+        let now_s = self.shared.clock.now_ms() / 1000;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return true };
+        let address = address_bytes(session.peer);
+        let Io::Datagram { lease, .. } = &mut session.io else { return false };
+        debug_assert_eq!(session.framing, Framing::Datagram);
+        if lease.proven {
+            return false;
+        }
+        let cookies = &self.shared.cookies;
+        if cookie.is_some_and(|cookie| cookies.verify(&address, cookie, now_s)) {
+            lease.proven = true;
+            return false;
+        }
+        if cookie.is_some() {
+            self.lane.increment(Id::ErrorsCookie);
+        }
+        self.lane.increment(Id::UdpChallenges);
+        let cookie = cookies.mint(&address, now_s).to_string();
+        self.say(slot, |out| event::challenge(out, id, room, &cookie));
+        true
+    }
+}
+
+/// An address as a cookie covers it: IP and port.
+fn address_bytes(address: SocketAddr) -> [u8; 18] {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut bytes = [0; 18];
+    bytes[..16].copy_from_slice(&ip.octets());
+    bytes[16..].copy_from_slice(&address.port().to_be_bytes());
+    bytes
+}

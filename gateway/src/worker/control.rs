@@ -1,0 +1,140 @@
+//! What workers tell each other through their inboxes, besides messages.
+
+use std::fmt;
+use std::sync::Arc;
+
+use roomwire_hub::RoomRef;
+use roomwire_metrics::Id;
+use roomwire_protocols::event;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::request::{Ask, Reply};
+use super::Core;
+use crate::session::{ClientId, CloseReason, Framing, Session};
+
+/// A request from one worker, or from a thread that is none, to another worker.
+#[derive(Clone)]
+pub(crate) enum Control {
+    /// End a session; the answer says whether it was there.
+    Close { client: ClientId, reason: CloseReason, answer: mpsc::Sender<bool> },
+    /// Send one JSON text to a session in its own framing.
+    Send { client: ClientId, json: Arc<[u8]> },
+    /// List sessions, at most `limit` of them.
+    List { limit: usize, answer: mpsc::Sender<Vec<ConnectionInfo>> },
+    /// A request to the members of a room.
+    Ask(Arc<Ask>),
+    /// A member's reply, to the worker that asked.
+    Reply(Reply),
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Close { .. } => "Close",
+            Self::Send { .. } => "Send",
+            Self::List { .. } => "List",
+            Self::Ask(_) => "Ask",
+            Self::Reply(_) => "Reply",
+        })
+    }
+}
+
+/// One session in a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectionInfo {
+    /// The client id.
+    pub id: String,
+    /// The protocol it speaks.
+    pub wire: &'static str,
+    /// The listener it came by.
+    pub listener: String,
+    /// The peer's address.
+    pub peer: String,
+    /// The name it gave itself.
+    pub name: Option<String>,
+    /// The rooms and patterns it is in.
+    pub rooms: Vec<String>,
+    /// When it came, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Bytes waiting to be sent to it.
+    pub queued_bytes: usize,
+}
+
+impl Core {
+    /// Carries out what another worker asked.
+    pub(crate) fn control(&mut self, control: Control) {
+        match control {
+            Control::Close { client, reason, answer } => {
+                let found = self.find(client).is_some_and(|session| session.is_open());
+                if found {
+                    self.end(client.slot(), reason);
+                }
+                // The one who asked may be gone, which is as good as having told it.
+                answer.try_send(found).unwrap_or_default();
+            }
+            Control::Send { client, json } => {
+                if self.find(client).is_some() {
+                    self.say(client.slot(), |out| out.extend_from_slice(&json));
+                }
+            }
+            Control::List { limit, answer } => {
+                let list = self.list(limit);
+                answer.try_send(list).unwrap_or_default();
+            }
+            Control::Ask(_) => debug_assert!(false, "requests come as broadcasts"),
+            Control::Reply(reply) => self.take_reply(reply),
+        }
+    }
+
+    /// Hands a control that is meant for a room's members to those of this worker.
+    pub(crate) fn broadcast(&mut self, room: &RoomRef, control: &Control, sequence: u64) {
+        let Control::Ask(ask) = control else {
+            debug_assert!(false, "only requests are broadcast");
+            return;
+        };
+        let mut slots = Vec::new();
+        self.seats.fan_out_members(room, sequence, |slot, member| {
+            if member != ask.client.member() {
+                slots.push(slot);
+            }
+        });
+        let request = ask.request.encode();
+        for slot in slots {
+            let chat =
+                self.session(slot).is_some_and(|session| session.framing == Framing::Chat);
+            if chat {
+                // A person cannot reply; saying so is kinder than silence.
+                self.notice(slot, &format!("{} asks {} (replies need a client)", ask.from, room.name));
+                continue;
+            }
+            self.say(slot, |out| {
+                event::request(out, &request, &room.name, &ask.from, &ask.data);
+            });
+            self.lane.increment(Id::RequestsPushed);
+        }
+    }
+
+    fn list(&self, limit: usize) -> Vec<ConnectionInfo> {
+        self.sessions.iter().take(limit).map(|(slot, session)| self.describe(slot, session)).collect()
+    }
+
+    fn describe(&self, slot: usize, session: &Session) -> ConnectionInfo {
+        let rooms = u32::try_from(slot).map_or_else(
+            |_| Vec::new(),
+            |slot| self.seats.subjects(slot).map(str::to_owned).collect(),
+        );
+        let listener = self.shared.listeners.get(usize::from(session.listener));
+        let age_ms = self.now_ms.saturating_sub(session.opened_ms);
+        ConnectionInfo {
+            id: session.id.to_string(),
+            wire: session.wire.name(),
+            listener: listener.map_or_else(String::new, |listener| listener.name.to_string()),
+            peer: session.peer.to_string(),
+            name: session.name.as_deref().map(str::to_owned),
+            rooms,
+            since_ms: crate::lifecycle::Clock::unix_ms().saturating_sub(age_ms),
+            queued_bytes: session.outbox.bytes(),
+        }
+    }
+}

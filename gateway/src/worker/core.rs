@@ -1,0 +1,321 @@
+//! A worker's state: its sessions, its part of the rooms' membership and what it is about to send.
+//!
+//! Everything is plain data that one thread owns. The methods are spread by subject: `turn.rs` runs
+//! one turn, `read.rs` takes bytes in, `fanout.rs` queues messages, `flush.rs` sends what is queued,
+//! `tick.rs` minds the clock, `crate::udp` the datagrams and `crate::session` the commands.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use roomwire_hub::emitter::Scheduler;
+use roomwire_hub::{Delivery, Origin, Outbox, Push, Seats, WorkerId};
+use roomwire_metrics::{Id, LaneWriter};
+use slab::Slab;
+
+use super::request::RequestTable;
+use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
+use crate::event::{Closed, Topics};
+use crate::message::Message;
+use crate::session::{
+    ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire,
+};
+use crate::shared::{Permit, Shared};
+use crate::udp::{Endpoint, ReceiveBuffers};
+
+/// One message from the hub, as this gateway instantiates it.
+pub(crate) type HubDelivery = Delivery<Arc<Message>, Control>;
+
+/// What one worker's thread owns.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: WorkerId,
+    pub(crate) lane: Rc<LaneWriter>,
+    pub(crate) topics: Topics,
+    pub(crate) scheduler: Scheduler,
+    /// Monotonic milliseconds at the start of this turn.
+    pub(crate) now_ms: u64,
+    pub(crate) sessions: Slab<Session>,
+    generation: u32,
+    pub(crate) seats: Seats<Arc<Message>, Control>,
+    pub(crate) requests: RequestTable,
+    pub(crate) ready: Arc<ReadyQueue>,
+    pub(crate) output: Output,
+    /// Sessions to remove at the end of the turn.
+    pub(crate) dying: Vec<u32>,
+    /// Sessions not read from until the hub's inboxes have room again.
+    pub(crate) parked: Vec<u32>,
+    pub(crate) inbox: Vec<HubDelivery>,
+    pub(crate) read_buffer: Vec<u8>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) datagrams: ReceiveBuffers,
+    pub(crate) peers: HashMap<(u16, SocketAddr), u32>,
+    /// Event streams and long polls, counted against `max_waiters`.
+    pub(crate) waiters: usize,
+    pub(crate) drain: Option<super::tick::Drain>,
+    pub(crate) tick: super::tick::Tick,
+}
+
+/// What is about to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) arenas: Arenas,
+    /// Sessions with something new in their outbox, each once.
+    pub(crate) touched: Vec<u32>,
+    /// Where JSON is encoded before it is framed; empty between two uses.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// What a new session is made of.
+#[derive(Debug)]
+pub(crate) struct NewSession {
+    pub(crate) io: Io,
+    pub(crate) wire: Wire,
+    pub(crate) listener: u16,
+    pub(crate) peer: SocketAddr,
+    pub(crate) permit: Option<Permit>,
+}
+
+impl NewSession {
+    /// A connection that the worker reads and writes itself.
+    pub(crate) fn stream(
+        stream: Stream,
+        wire: Wire,
+        listener: u16,
+        peer: SocketAddr,
+        permit: Permit,
+    ) -> Self {
+        Self { io: Io::Stream(stream), wire, listener, peer, permit: Some(permit) }
+    }
+}
+
+/// Bytes one read can take. Chosen: a 64 KiB message fits in one or two reads, and one buffer per
+/// worker costs nothing.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+impl Core {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        worker: WorkerId,
+        lane: Rc<LaneWriter>,
+        scheduler: Scheduler,
+        endpoints: Vec<Endpoint>,
+        ready: Arc<ReadyQueue>,
+    ) -> Self {
+        let seats =
+            Seats::new(Arc::clone(&shared.hub), worker, shared.bounds.max_rooms_per_session);
+        Self {
+            worker,
+            lane,
+            topics: Topics::resolve(&shared.emitter),
+            scheduler,
+            now_ms: shared.clock.now_ms(),
+            sessions: Slab::new(),
+            generation: 0,
+            seats,
+            requests: RequestTable::default(),
+            ready,
+            output: Output::default(),
+            dying: Vec::new(),
+            parked: Vec::new(),
+            inbox: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES],
+            endpoints,
+            datagrams: ReceiveBuffers::default(),
+            peers: HashMap::new(),
+            waiters: 0,
+            drain: None,
+            tick: super::tick::Tick::default(),
+            shared,
+        }
+    }
+
+    /// Adds a session and has it looked at in the next turn. `None` when this worker is full.
+    pub(crate) fn add(&mut self, new: NewSession) -> Option<u32> {
+        let slot = u32::try_from(self.sessions.vacant_key()).ok()?;
+        if slot >= ClientId::MAX_SLOTS {
+            return None;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let slot_waker = SlotWaker::new(&self.ready, slot);
+        let waker = Waker::from(Arc::clone(&slot_waker));
+        waker.wake_by_ref();
+        let now = self.shared.clock.now_ms();
+        self.sessions.insert(Session {
+            id: ClientId::pack(self.worker.0, self.generation, slot),
+            framing: new.wire.framing(),
+            io: new.io,
+            wire: new.wire,
+            stage: Stage::Open,
+            listener: new.listener,
+            touched: false,
+            paused: false,
+            parked: false,
+            pinged_ms: None,
+            opened_ms: now,
+            heard_ms: now,
+            stalled_ms: None,
+            peer: new.peer,
+            name: None,
+            from: None,
+            outbox: Outbox::new(),
+            stash: Vec::new(),
+            requests: 0,
+            permit: new.permit,
+            slot_waker,
+            waker,
+        });
+        self.lane.increment(Id::SessionsOpened);
+        self.lane.gauge_add(Id::Sessions, 1);
+        self.emit_connection(slot);
+        Some(slot)
+    }
+
+    /// Makes the buffers anew that a panic took along.
+    pub(crate) fn restore_buffers(&mut self) {
+        self.read_buffer.resize(READ_BUFFER_BYTES, 0);
+    }
+
+    pub(crate) fn session(&mut self, slot: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(slot as usize)
+    }
+
+    /// The session with this id, if it is one of this worker's and still here.
+    pub(crate) fn find(&mut self, id: ClientId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.slot() as usize).filter(|session| session.id == id)
+    }
+
+    /// Queues a frame for one session; a full outbox ends the session.
+    pub(crate) fn push(&mut self, slot: u32, frame: Slice, origin: Option<Origin>) {
+        let limits = &self.shared.bounds.outbox;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let bytes = frame.len();
+        match session.outbox.push(frame, bytes, origin, limits) {
+            Push::Queued => self.output.touch(slot, session),
+            Push::Dropped(frames) => {
+                self.lane.add(Id::OutboxDropped, frames as u64);
+                self.output.touch(slot, session);
+            }
+            Push::Overflow => self.end(slot, CloseReason::Slow),
+        }
+    }
+
+    /// Ends a session in its protocol's way: last words, then the close. Idempotent.
+    pub(crate) fn end(&mut self, slot: u32, reason: CloseReason) {
+        let deadline_ms = self.now_ms + self.shared.bounds.close_timeout_ms;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if !session.is_open() {
+            return;
+        }
+        self.seats.leave_all(slot, self.now_ms);
+        session.stash = Vec::new();
+        match &session.io {
+            Io::Stream(_) => {
+                if reason == CloseReason::Slow {
+                    // What it would not read is not waited for; only the close follows.
+                    session.outbox.clear_unsent();
+                }
+                session.stage = Stage::Ending { reason, deadline_ms, shut: false };
+                self.last_words(slot, reason);
+            }
+            Io::Datagram { .. } => {
+                self.last_words(slot, reason);
+                self.flush(slot);
+                self.die(slot, reason);
+            }
+            Io::Task(side) => {
+                session.stage = Stage::Ending { reason, deadline_ms, shut: false };
+                side.borrow_mut().closed = Some(reason);
+                TaskSide::wake(side);
+            }
+        }
+    }
+
+    /// Ends a session at once, without another word.
+    pub(crate) fn die(&mut self, slot: u32, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if let Stage::Dead(_) = session.stage {
+            return;
+        }
+        // Who began the end gave the reason; what happens on the way is not another one.
+        let reason = match session.stage {
+            Stage::Ending { reason, .. } => reason,
+            Stage::Open | Stage::Dead(_) => reason,
+        };
+        session.stage = Stage::Dead(reason);
+        self.seats.leave_all(slot, self.now_ms);
+        self.dying.push(slot);
+    }
+
+    /// Ends a session whose peer does not take what it is sent. An event stream's connection goes
+    /// with it: hyper would wait for its socket without end.
+    pub(crate) fn abandon(&mut self, slot: u32, reason: CloseReason) {
+        if let Some(Session { io: Io::Task(side), .. }) = self.session(slot) {
+            let connection = side.borrow().connection.clone();
+            if let Some(connection) = connection {
+                connection.borrow_mut().closed = Some(reason);
+                TaskSide::wake(&connection);
+            }
+        }
+        self.die(slot, reason);
+    }
+
+    /// Has the next turn come soon, for sessions that died outside of one.
+    pub(crate) fn reap_soon(&self) {
+        Waker::from(Arc::clone(&self.ready)).wake();
+    }
+
+    /// Removes what has died; called once per turn, when nobody holds a slot number.
+    pub(crate) fn reap(&mut self) {
+        while let Some(slot) = self.dying.pop() {
+            let Some(session) = self.sessions.try_remove(slot as usize) else { continue };
+            let Stage::Dead(reason) = session.stage else {
+                debug_assert!(false, "only dead sessions are reaped");
+                continue;
+            };
+            if let Io::Datagram { endpoint, .. } = session.io {
+                let key = (endpoint, session.peer);
+                // The address may have a new session already.
+                if self.peers.get(&key) == Some(&slot) {
+                    self.peers.remove(&key);
+                }
+                self.lane.gauge_sub(Id::UdpSessions, 1);
+            }
+            if matches!(session.framing, Framing::Events | Framing::Notify) {
+                self.waiters -= 1;
+            }
+            self.requests.forget(session.id);
+            self.account_end(&session, reason);
+        }
+    }
+
+    fn account_end(&mut self, session: &Session, reason: CloseReason) {
+        let info = reason.info();
+        self.lane.increment(info.counter);
+        self.lane.increment(Id::SessionsClosed);
+        self.lane.gauge_sub(Id::Sessions, 1);
+        tracing::debug!(
+            client = %session.id,
+            peer = %session.peer,
+            wire = session.wire.name(),
+            reason = info.word,
+            "session ended"
+        );
+        if self.topics.close.has_listeners() {
+            self.topics.close.emit(&Closed::new(session, reason));
+        }
+    }
+}
+
+impl Output {
+    /// Notes that `session` has something to send at the end of the turn.
+    pub(crate) fn touch(&mut self, slot: u32, session: &mut Session) {
+        if !session.touched {
+            session.touched = true;
+            self.touched.push(slot);
+        }
+    }
+}

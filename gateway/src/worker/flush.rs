@@ -1,0 +1,177 @@
+//! Sending what is queued: one vectored write for each session that was touched.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use roomwire_metrics::Id;
+use roomwire_protocols::event;
+use smallvec::SmallVec;
+use tokio::io::AsyncWrite;
+
+use super::{Core, Slice};
+use crate::session::{CloseReason, Framing, Io, Session, Stage, Stream, TaskSide};
+
+/// Pieces in one vectored write. Chosen: neighbouring frames count as one piece, so 64 is seldom
+/// reached; Linux allows 1024.
+const MAX_PIECES: usize = 64;
+
+/// How an attempt to empty an outbox ended.
+enum Flushed {
+    All,
+    /// The socket is full; its waker is registered.
+    Full,
+    Failed,
+}
+
+impl Core {
+    /// Flushes every session touched since the last call.
+    pub(crate) fn flush_touched(&mut self) {
+        self.output.arenas.seal();
+        while let Some(slot) = self.output.touched.pop() {
+            let Some(session) = self.session(slot) else { continue };
+            session.touched = false;
+            // A stalled session's waker is registered: trying again before it fires is a wasted
+            // system call for each slow peer and turn.
+            if session.stalled_ms.is_none() {
+                self.flush(slot);
+                self.output.arenas.seal();
+            }
+        }
+    }
+
+    /// Sends as much of a session's outbox as its socket takes. The arenas must be sealed.
+    pub(crate) fn flush(&mut self, slot: u32) {
+        self.resolve_gaps(slot);
+        let now_ms = self.now_ms;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Session { io, outbox, waker, stalled_ms, .. } = session;
+        let flushed = match io {
+            Io::Datagram { .. } => return self.flush_datagrams(slot),
+            Io::Task(side) => {
+                // Its task takes what is queued; until it has, its peer is not reading.
+                if !outbox.is_empty() && stalled_ms.is_none() {
+                    *stalled_ms = Some(now_ms);
+                }
+                return TaskSide::wake(side);
+            }
+            Io::Stream(stream) => {
+                let had = outbox.len();
+                let mut cx = Context::from_waker(waker);
+                let flushed = write_out(stream, outbox, &mut cx, &self.lane);
+                match flushed {
+                    Flushed::Full if stalled_ms.is_none() => {
+                        outbox.for_each_frame_mut(|frame, _| frame.detach());
+                        *stalled_ms = Some(now_ms);
+                    }
+                    Flushed::Full if outbox.len() < had => *stalled_ms = Some(now_ms),
+                    Flushed::All => *stalled_ms = None,
+                    Flushed::Full | Flushed::Failed => {}
+                }
+                flushed
+            }
+        };
+        match flushed {
+            Flushed::All => self.drained(slot),
+            Flushed::Full => self.lane.increment(Id::WritesBlocked),
+            Flushed::Failed => self.die(slot, CloseReason::Reset),
+        }
+    }
+
+    /// Turns notices of dropped messages into frames of the session's wire.
+    pub(crate) fn resolve_gaps(&mut self, slot: u32) {
+        let Self { sessions, seats, .. } = self;
+        let Some(session) = sessions.get_mut(slot as usize) else { return };
+        let framing = session.framing;
+        session.outbox.resolve_gaps(|gap| {
+            let room = seats.room_name(gap.room)?;
+            let mut json = Vec::new();
+            event::gap(&mut json, room, gap.from, gap.to);
+            let mut frame = Vec::new();
+            match framing {
+                Framing::Chat => {
+                    let missed = gap.to - gap.from + 1;
+                    let text = format!("{missed} messages in {room} were dropped: too slow");
+                    roomwire_protocols::chat::notice(&mut frame, &text);
+                }
+                _ => super::frame(framing, &json, &mut frame),
+            }
+            let bytes = frame.len();
+            Some((Slice::owned(frame), bytes))
+        });
+    }
+
+    /// The outbox is empty: an ending session closes its side, a paused one is read again.
+    fn drained(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if let Stage::Ending { reason, deadline_ms, shut: false } = session.stage {
+            if let Io::Stream(stream) = &mut session.io {
+                let mut cx = Context::from_waker(&session.waker);
+                match Pin::new(stream).poll_shutdown(&mut cx) {
+                    Poll::Ready(Ok(())) => {
+                        session.stage = Stage::Ending { reason, deadline_ms, shut: true };
+                        session.waker.wake_by_ref();
+                    }
+                    Poll::Ready(Err(_)) => self.die(slot, reason),
+                    Poll::Pending => {}
+                }
+            }
+            return;
+        }
+        if session.paused {
+            session.paused = false;
+            session.waker.wake_by_ref();
+            self.emit_drain(slot);
+        }
+    }
+}
+
+fn write_out(
+    stream: &mut Stream,
+    outbox: &mut roomwire_hub::Outbox<Slice>,
+    cx: &mut Context<'_>,
+    lane: &roomwire_metrics::LaneWriter,
+) -> Flushed {
+    while !outbox.is_empty() {
+        let mut pieces: SmallVec<[IoSlice<'_>; MAX_PIECES]> = SmallVec::new();
+        gather(outbox, &mut pieces);
+        match Pin::new(&mut *stream).poll_write_vectored(cx, &pieces) {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Flushed::Failed,
+            Poll::Ready(Ok(written)) => {
+                drop(pieces);
+                let frames = outbox.advance(written);
+                lane.increment(Id::Writes);
+                lane.add(Id::BytesOut, written as u64);
+                lane.add(Id::FramesOut, frames as u64);
+            }
+            Poll::Pending => return Flushed::Full,
+        }
+    }
+    match Pin::new(stream).poll_flush(cx) {
+        Poll::Ready(Ok(())) => Flushed::All,
+        Poll::Ready(Err(_)) => Flushed::Failed,
+        Poll::Pending => Flushed::Full,
+    }
+}
+
+/// The front of the outbox as pieces for one write, neighbours joined.
+fn gather<'a>(
+    outbox: &'a roomwire_hub::Outbox<Slice>,
+    pieces: &mut SmallVec<[IoSlice<'a>; MAX_PIECES]>,
+) {
+    let mut run: Option<super::Run<'a>> = None;
+    for (frame, skip) in outbox.frames() {
+        if run.as_mut().is_some_and(|run| run.extend(frame)) {
+            continue;
+        }
+        if let Some(done) = run.replace(frame.run(skip)) {
+            pieces.push(IoSlice::new(done.bytes()));
+            if pieces.len() == MAX_PIECES {
+                return;
+            }
+        }
+    }
+    if let Some(done) = run {
+        pieces.push(IoSlice::new(done.bytes()));
+    }
+}

@@ -1,0 +1,178 @@
+//! Workers: one OS thread per core, each with its own runtime, sockets and sessions.
+//!
+//! A worker is one driver task that runs [`Core::turn`]s. Sessions are not tasks: a socket that
+//! becomes ready puts its slot on the [`ReadyQueue`] and wakes the driver, which reads, fans out and
+//! flushes in one turn. HTTP connections are tasks of the same thread, because hyper and h2 want to
+//! be polled; they reach the core through [`Worker`]. Next file to read: `turn.rs`.
+
+mod arena;
+mod control;
+mod core;
+mod fanout;
+mod flush;
+mod read;
+mod ready;
+pub(crate) mod request;
+mod say;
+mod tick;
+mod turn;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use roomwire_hub::WorkerId;
+use roomwire_hub::emitter::Scheduler;
+use roomwire_metrics::{Id, LaneWriter};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::{Instant, sleep_until};
+
+pub(crate) use self::arena::{Arenas, Run, Slice};
+pub use self::control::ConnectionInfo;
+pub(crate) use self::control::Control;
+pub(crate) use self::core::{Core, NewSession};
+pub(crate) use self::ready::{ReadyQueue, SlotWaker};
+use self::say::frame;
+use self::turn::Turn;
+use crate::lifecycle::{Phase, Scope};
+use crate::listener::Sockets;
+use crate::shared::Shared;
+
+/// Slot numbers from here on stand for the worker's UDP sockets; sessions have fewer.
+const FIRST_ENDPOINT: u32 = 1 << 31;
+
+/// The slot number by which a UDP socket is woken.
+pub(crate) fn endpoint_slot(endpoint: u16) -> u32 {
+    FIRST_ENDPOINT + u32::from(endpoint)
+}
+
+fn endpoint_of(slot: u32) -> Option<u16> {
+    slot.checked_sub(FIRST_ENDPOINT).and_then(|endpoint| u16::try_from(endpoint).ok())
+}
+
+/// A worker as its tasks see it. Lives on one thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lane: Rc<LaneWriter>,
+    pub(crate) scope: Scope,
+    core: RefCell<Core>,
+}
+
+impl Worker {
+    /// Runs `work` on the core. Never awaits, so the core is never found borrowed.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.borrow_mut();
+        core.now_ms = core.shared.clock.now_ms();
+        work(&mut core)
+    }
+
+    /// Counts one event on this worker's lane.
+    pub(crate) fn count(&self, id: Id) {
+        self.lane.increment(id);
+    }
+}
+
+/// What a worker's thread is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: WorkerId,
+    pub(crate) lane: LaneWriter,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) sockets: Sockets,
+}
+
+/// Runs a worker until the gateway has stopped. `ready` is called once it serves.
+///
+/// # Errors
+///
+/// When the runtime cannot be made or a socket cannot be registered with it.
+pub(crate) fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let worker = open(start)?;
+        ready();
+        drive(&worker).await;
+        // Tasks end by themselves once the phase is Closing; they are given a moment to.
+        let patience = Duration::from_millis(500);
+        let ended = tokio::time::timeout(patience, worker.scope.idle()).await;
+        if ended.is_err() {
+            tracing::debug!(tasks = worker.scope.running(), "tasks did not end in time");
+        }
+        worker.with(|core| {
+            core.reap();
+            core.lane.publish();
+        });
+        Ok(())
+    })
+}
+
+fn open(start: Start) -> io::Result<Rc<Worker>> {
+    let Start { shared, id, lane, scheduler, sockets } = start;
+    let lane = Rc::new(lane);
+    let queue = Arc::new(ReadyQueue::default());
+    let waker = Waker::from(Arc::clone(&queue));
+    shared.hub.inbox(id).set_waker(waker.clone());
+    scheduler.set_waker(waker);
+    let Sockets { endpoints, streams } = sockets;
+    let endpoints = crate::udp::register(endpoints, &queue)?;
+    let core =
+        Core::new(Arc::clone(&shared), id, Rc::clone(&lane), scheduler, endpoints, queue);
+    let worker = Rc::new(Worker {
+        shared,
+        lane,
+        scope: Scope::default(),
+        core: RefCell::new(core),
+    });
+    for socket in streams {
+        crate::listener::accept(&worker, socket)?;
+    }
+    Ok(worker)
+}
+
+/// The driver: turn after turn until the phase is `Closing` and every session is gone.
+async fn drive(worker: &Rc<Worker>) {
+    let queue = Arc::clone(&worker.core.borrow().ready);
+    let _entered = worker.core.borrow().scheduler.enter();
+    let mut phase = worker.shared.phase.subscribe();
+    let mut woken = Vec::new();
+    let timer = sleep_until(Instant::now());
+    tokio::pin!(timer);
+    // Reads in a turn have a budget of their own; tokio's would end a turn after 128 of them.
+    tokio::task::unconstrained(async {
+        loop {
+            if phase.has_changed().unwrap_or(false) {
+                let now = *phase.borrow_and_update();
+                worker.with(|core| core.on_phase(now));
+            }
+            let (turn, due_ms, empty) = {
+                let mut core = worker.core.borrow_mut();
+                let turn = core.turn(&mut woken);
+                (turn, core.next_deadline_ms(), core.sessions.is_empty())
+            };
+            if *phase.borrow() >= Phase::Closing && empty {
+                return;
+            }
+            if turn == Turn::More {
+                // Lets the runtime poll for input before the next turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
+            timer.as_mut().reset(Instant::now() + Duration::from_millis(wait_ms));
+            tokio::select! {
+                () = poll_fn(|cx| queue.poll_notified(cx)) => {}
+                () = timer.as_mut() => {}
+                _ = phase.changed() => phase.mark_changed(),
+            }
+        }
+    })
+    .await;
+}
+
+const _: () = assert!(crate::session::ClientId::MAX_SLOTS < FIRST_ENDPOINT);

@@ -1,0 +1,344 @@
+//! Taking bytes in: from a socket into the worker's buffer, through the codec, to commands.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use roomwire_metrics::Id;
+use roomwire_protocols::code::ErrorCode;
+use roomwire_protocols::event;
+use roomwire_protocols::line::LineDecoder;
+use roomwire_protocols::websocket::{self, Item, Opcode};
+use tokio::io::AsyncWrite;
+
+use super::{Core, Slice};
+use crate::session::{ChatState, CloseReason, Io, Stage, Wire};
+
+/// Reads of one session in one turn. Chosen: with a 64 KiB buffer, 256 KiB before the next session
+/// has its turn.
+const READS_PER_TURN: usize = 4;
+
+impl Core {
+    /// Reads a session until its socket is empty, its budget is used or it must wait.
+    pub(crate) fn read(&mut self, slot: u32) {
+        for _ in 0..READS_PER_TURN {
+            if !self.resume(slot) {
+                return;
+            }
+            let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+            let Io::Stream(stream) = &mut session.io else { return };
+            let mut buffer = std::mem::take(&mut self.read_buffer);
+            let mut cx = Context::from_waker(&session.waker);
+            let read = stream.poll_read_into(&mut cx, &mut buffer);
+            match read {
+                Poll::Ready(Ok(0)) => self.input_ended(slot),
+                Poll::Ready(Ok(count)) => {
+                    self.lane.increment(Id::Reads);
+                    self.lane.add(Id::BytesIn, count as u64);
+                    if let Some(input) = buffer.get_mut(..count) {
+                        self.feed(slot, input);
+                    }
+                }
+                Poll::Ready(Err(_)) => self.die(slot, CloseReason::Reset),
+                Poll::Pending => {}
+            }
+            self.read_buffer = buffer;
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                return;
+            }
+        }
+        if let Some(session) = self.session(slot) {
+            session.waker.wake_by_ref();
+        }
+    }
+
+    /// Feeds what was set aside. False when the session must not be read now.
+    fn resume(&mut self, slot: u32) -> bool {
+        let Some(session) = self.session(slot) else { return false };
+        if session.paused || session.parked || matches!(session.stage, Stage::Dead(_)) {
+            return false;
+        }
+        if session.stash.is_empty() {
+            return true;
+        }
+        let mut stash = std::mem::take(&mut session.stash);
+        self.feed(slot, &mut stash);
+        self.session(slot).is_some_and(|session| !session.paused && !session.parked)
+    }
+
+    /// Gives input to the session's protocol. What must wait is kept in the session's stash.
+    pub(crate) fn feed(&mut self, slot: u32, input: &mut [u8]) {
+        let now_ms = self.now_ms;
+        let Some(session) = self.session(slot) else { return };
+        session.heard_ms = now_ms;
+        session.pinged_ms = None;
+        let ending = !session.is_open();
+        let mut wire = std::mem::replace(&mut session.wire, Wire::Lent);
+        if matches!(wire, Wire::Undecided) {
+            wire = self.decide(slot, input);
+        }
+        let consumed = match &mut wire {
+            // An ending WebSocket still waits for the peer's close frame; other input is noise.
+            Wire::WebSocket(decoder) | Wire::WebSocketEcho(decoder) if ending => {
+                self.await_close(slot, decoder, input)
+            }
+            _ if ending => input.len(),
+            Wire::Lines(decoder) => self.feed_lines(slot, decoder, input),
+            Wire::Chat(state) => self.feed_chat(slot, state, input),
+            Wire::WebSocket(decoder) => self.feed_websocket(slot, decoder, input, Speak::Rooms),
+            Wire::WebSocketEcho(decoder) => self.feed_websocket(slot, decoder, input, Speak::Echo),
+            Wire::Echo => self.echo(slot, input),
+            Wire::Discard
+            | Wire::Datagram
+            | Wire::Events
+            | Wire::Waiter
+            | Wire::Http
+            | Wire::Undecided
+            | Wire::Lent => input.len(),
+        };
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        session.wire = wire;
+        if let Some(rest) = input.get(consumed..).filter(|rest| !rest.is_empty()) {
+            if session.is_open() {
+                session.stash.extend_from_slice(rest);
+            }
+        }
+    }
+
+    /// Chooses between JSON lines and plain chat by the first byte.
+    fn decide(&mut self, slot: u32, input: &[u8]) -> Wire {
+        let wire = if input.first() == Some(&b'{') {
+            Wire::Lines(LineDecoder::default())
+        } else {
+            Wire::Chat(Box::<ChatState>::default())
+        };
+        if let Some(session) = self.session(slot) {
+            session.framing = wire.framing();
+        }
+        wire
+    }
+
+    /// Whether the next command of this session may be carried out now. When the outbox is half
+    /// full it is flushed first; a peer that pipelines commands and does not read their answers is
+    /// not read from, rather than ended.
+    fn may_go_on(&mut self, slot: u32) -> bool {
+        if self.shared.hub.is_congested() {
+            if let Some(session) = self.sessions.get_mut(slot as usize) {
+                if !session.parked {
+                    session.parked = true;
+                    self.parked.push(slot);
+                    self.lane.increment(Id::SessionsParked);
+                }
+            }
+            return false;
+        }
+        let half = |core: &mut Self| {
+            let bounds = core.shared.bounds;
+            core.session(slot).is_some_and(|session| {
+                session.outbox.len() >= bounds.outbox_half_messages
+                    || session.outbox.bytes() >= bounds.outbox_half_bytes
+            })
+        };
+        if half(self) {
+            self.output.arenas.seal();
+            self.flush(slot);
+            if half(self) {
+                self.pause(slot);
+            }
+        }
+        self.session(slot).is_some_and(|session| session.is_open() && !session.paused)
+    }
+
+    /// Stops reading a session until its outbox is empty.
+    fn pause(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if !session.paused {
+            session.paused = true;
+            self.lane.increment(Id::SessionsPaused);
+        }
+    }
+
+    fn feed_lines(&mut self, slot: u32, decoder: &mut LineDecoder, input: &[u8]) -> usize {
+        let max = self.shared.bounds.max_message;
+        let mut consumed = 0;
+        while self.may_go_on(slot) {
+            let (used, line) = decoder.next(input.get(consumed..).unwrap_or_default(), max);
+            consumed += used;
+            match line {
+                None => break,
+                Some(Ok([])) => {}
+                Some(Ok(line)) => {
+                    self.lane.increment(Id::LinesIn);
+                    self.command(slot, line);
+                }
+                Some(Err(_)) => {
+                    self.line_too_long(slot, max);
+                    return input.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    fn line_too_long(&mut self, slot: u32, max: usize) {
+        self.lane.increment(Id::ErrorsTooLarge);
+        let text = format!("a line is at most {max} bytes (limits.max_message)");
+        self.say(slot, |out| event::error(out, None, ErrorCode::LineTooLong, &text));
+        self.end(slot, CloseReason::TooBig);
+    }
+
+    fn feed_chat(&mut self, slot: u32, state: &mut ChatState, input: &[u8]) -> usize {
+        let max = self.shared.bounds.max_message;
+        let mut consumed = 0;
+        while self.may_go_on(slot) {
+            let (used, line) = state.lines.next(input.get(consumed..).unwrap_or_default(), max);
+            consumed += used;
+            match line {
+                None => break,
+                Some(Ok(line)) => {
+                    self.lane.increment(Id::LinesIn);
+                    self.chat_line(slot, &mut state.room, line);
+                }
+                Some(Err(_)) => {
+                    self.lane.increment(Id::ErrorsTooLarge);
+                    self.notice(slot, &format!("a line is at most {max} bytes; goodbye"));
+                    self.end(slot, CloseReason::TooBig);
+                    return input.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    fn feed_websocket(
+        &mut self,
+        slot: u32,
+        decoder: &mut websocket::Decoder,
+        input: &mut [u8],
+        speak: Speak,
+    ) -> usize {
+        let limits = self.shared.bounds.websocket;
+        let mut consumed = 0;
+        // The decoder is asked until it has nothing more, which is when it gives its buffer back.
+        while self.may_go_on(slot) {
+            let Some(rest) = input.get_mut(consumed..) else { break };
+            match decoder.next(rest, &limits) {
+                Ok((used, None)) => {
+                    consumed += used;
+                    break;
+                }
+                Ok((used, Some(item))) => {
+                    consumed += used;
+                    self.websocket_item(slot, &item, speak);
+                }
+                Err(violation) => {
+                    self.lane.increment(Id::WebsocketViolations);
+                    let reason = CloseReason::from_violation(violation.close_code());
+                    tracing::debug!(slot, violation = violation.reason(), "websocket violation");
+                    self.end_websocket(slot, reason, violation.close_code(), violation.reason());
+                    return input.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    fn websocket_item(&mut self, slot: u32, item: &Item<'_>, speak: Speak) {
+        match (item, speak) {
+            (Item::Text(text), Speak::Rooms) => {
+                self.lane.increment(Id::WebsocketMessagesIn);
+                self.text_command(slot, text);
+            }
+            (Item::Binary(_), Speak::Rooms) => {
+                self.lane.increment(Id::ErrorsBinary);
+                let text = "roomwire.v1 is JSON in text messages; a binary message is not taken";
+                self.say(slot, |out| {
+                    event::error(out, None, ErrorCode::BinaryNotSupported, text);
+                });
+            }
+            (Item::Text(text), Speak::Echo) => {
+                self.echo_frame(slot, Opcode::Text, text.as_bytes());
+            }
+            (Item::Binary(bytes), Speak::Echo) => self.echo_frame(slot, Opcode::Binary, bytes),
+            (Item::Ping(payload), _) => {
+                self.lane.increment(Id::WebsocketPingsIn);
+                self.send_frame(slot, Opcode::Pong, payload);
+            }
+            (Item::Pong(_), _) => self.lane.increment(Id::WebsocketPongsIn),
+            (Item::Close(close), _) => {
+                let reply = websocket::close::reply_to(close.map(|(code, _)| code));
+                self.queue_close(slot, reply, "");
+                self.closed_by_peer(slot, CloseReason::Closed);
+            }
+        }
+    }
+
+    fn echo_frame(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+        self.lane.increment(Id::WebsocketMessagesIn);
+        self.emit_message(slot, payload);
+        self.send_frame(slot, opcode, payload);
+    }
+
+    /// Throws input away until the peer's close frame, which ends the wait.
+    fn await_close(
+        &mut self,
+        slot: u32,
+        decoder: &mut websocket::Decoder,
+        input: &mut [u8],
+    ) -> usize {
+        let limits = self.shared.bounds.websocket;
+        let mut consumed = 0;
+        while let Some(rest) = input.get_mut(consumed..).filter(|rest| !rest.is_empty()) {
+            match decoder.next(rest, &limits) {
+                Ok((_, Some(Item::Close(_)))) => {
+                    self.die(slot, CloseReason::Closed);
+                    break;
+                }
+                Ok((used, _)) => consumed += used,
+                Err(_) => break,
+            }
+        }
+        input.len()
+    }
+
+    /// Sends input back. What the socket does not take at once is kept, and the session is not read
+    /// until it is gone: at most one read of it is ever buffered.
+    fn echo(&mut self, slot: u32, input: &[u8]) -> usize {
+        self.emit_message(slot, input);
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return input.len() };
+        let Io::Stream(stream) = &mut session.io else { return input.len() };
+        let mut cx = Context::from_waker(&session.waker);
+        let written = match Pin::new(stream).poll_write(&mut cx, input) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => {
+                self.die(slot, CloseReason::Reset);
+                return input.len();
+            }
+            Poll::Pending => 0,
+        };
+        self.lane.increment(Id::Writes);
+        self.lane.add(Id::BytesOut, written as u64);
+        if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
+            self.push(slot, Slice::owned(rest.to_vec()), None);
+            self.pause(slot);
+        }
+        input.len()
+    }
+
+    /// The peer closed its side. What is queued is still sent.
+    fn input_ended(&mut self, slot: u32) {
+        let Some(session) = self.session(slot) else { return };
+        match session.stage {
+            Stage::Open if session.outbox.is_empty() => self.die(slot, CloseReason::Ended),
+            Stage::Open => self.closed_by_peer(slot, CloseReason::Ended),
+            Stage::Ending { reason, shut: true, .. } => self.die(slot, reason),
+            Stage::Ending { .. } | Stage::Dead(_) => {}
+        }
+    }
+}
+
+/// What a WebSocket session does with messages.
+#[derive(Clone, Copy, Debug)]
+enum Speak {
+    Rooms,
+    Echo,
+}

@@ -1,0 +1,249 @@
+//! The clock's part of a worker: deadlines of sessions and requests, keepalives, the drain.
+//!
+//! There is no timer per session. Every tick looks at a tenth of the slab, so each session is looked
+//! at once a second; that is as precise as limits of seconds need, and an idle session costs no
+//! timer memory.
+
+use roomwire_metrics::Id;
+use roomwire_protocols::sse;
+use roomwire_protocols::websocket::Opcode;
+
+use super::Core;
+use crate::lifecycle::{Clock, Phase};
+use crate::session::{CloseReason, Framing, Io, Session, Stage, Wire};
+
+/// Time between two ticks.
+pub(crate) const TICK_MS: u64 = 100;
+
+/// Ticks in which the whole slab has been looked at once.
+const TICKS_PER_ROUND: usize = 10;
+
+/// Rooms looked at per sweep; ten sweeps a second.
+const SWEEP_BUDGET: usize = 1000;
+
+/// A session without traffic for this long gives its outbox's memory back.
+const IDLE_MS: u64 = 1000;
+
+/// What sessions are given after the goodbye to leave by themselves. Chosen: a round trip and the
+/// time a client needs to decide.
+const DRAIN_GRACE_MS: u64 = 300;
+
+/// Sessions closed per tick of a drain at the least, so that a gateway with few sessions stops at
+/// once. Spreading only matters where a crowd would reconnect.
+const DRAIN_MIN_PER_TICK: usize = 20;
+
+/// Where the ticking stands.
+#[derive(Debug, Default)]
+pub(crate) struct Tick {
+    /// When the next tick is due.
+    pub(crate) due_ms: u64,
+    /// The slot at which the next look begins.
+    cursor: usize,
+    ticks: u64,
+}
+
+/// A drain in progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    began_ms: u64,
+    deadline_ms: u64,
+    cursor: usize,
+}
+
+impl Core {
+    /// When the worker must run again although nothing wakes it.
+    pub(crate) fn next_deadline_ms(&self) -> u64 {
+        let deadline = self.scheduler.next_deadline().unwrap_or(u64::MAX);
+        self.tick.due_ms.min(deadline)
+    }
+
+    /// Runs what is due: the emitter's timers and the tick.
+    pub(crate) fn run_timers(&mut self) {
+        self.scheduler.run_timers(self.now_ms);
+        if self.now_ms < self.tick.due_ms {
+            return;
+        }
+        let late = self.now_ms.saturating_sub(self.tick.due_ms);
+        self.lane.record(Id::WorkerLagMicros, late.saturating_mul(1000));
+        self.tick.due_ms = self.now_ms + TICK_MS;
+        self.tick.ticks += 1;
+        self.look_around();
+        self.expire_requests();
+        self.drain_some();
+        if self.tick.ticks.is_multiple_of(TICKS_PER_ROUND as u64) {
+            self.output.arenas.release();
+        }
+        if self.worker.0 == 0 {
+            self.keep_house();
+        }
+    }
+
+    /// The first worker's share of what is the whole gateway's.
+    fn keep_house(&mut self) {
+        let swept = self.shared.hub.sweep(self.now_ms, SWEEP_BUDGET);
+        self.lane.add(Id::RoomsExpired, swept.rooms as u64);
+        self.lane.add(Id::HistoryExpired, swept.messages as u64);
+        let stats = self.shared.hub.stats();
+        self.lane.gauge_set(Id::Rooms, stats.rooms as u64);
+        self.lane.gauge_set(Id::Patterns, stats.patterns as u64);
+        self.lane.gauge_set(Id::HistoryMessages, stats.history_messages);
+        self.lane.gauge_set(Id::HistoryBytes, stats.history_bytes);
+        self.shared.page.heartbeat(Clock::unix_ms());
+    }
+
+    fn look_around(&mut self) {
+        let slots = self.sessions.capacity();
+        let count = slots.div_ceil(TICKS_PER_ROUND).max(1);
+        let begin = if self.tick.cursor >= slots { 0 } else { self.tick.cursor };
+        let end = (begin + count).min(slots);
+        self.tick.cursor = end;
+        for slot in begin..end {
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            let Ok(slot) = u32::try_from(slot) else { continue };
+            if self.now_ms.saturating_sub(session.heard_ms) > IDLE_MS {
+                session.outbox.shrink_if_idle();
+            }
+            match due(session, self.now_ms, &self.shared.bounds) {
+                Due::Nothing => {}
+                Due::Die(reason) => self.abandon(slot, reason),
+                Due::End(reason) => self.end(slot, reason),
+                Due::Ping => self.ping(slot),
+            }
+        }
+    }
+
+    fn ping(&mut self, slot: u32) {
+        let now_ms = self.now_ms;
+        let Some(session) = self.session(slot) else { return };
+        match session.framing {
+            Framing::Events => {
+                // A comment keeps proxies from closing the stream and finds out dead peers.
+                session.heard_ms = now_ms;
+                let frame = self.output.arenas.answers().write(|out| sse::comment(out, "ping"));
+                self.push(slot, frame, None);
+            }
+            _ => {
+                session.pinged_ms = Some(now_ms);
+                self.lane.increment(Id::WebsocketPingsOut);
+                self.send_frame(slot, Opcode::Ping, b"");
+            }
+        }
+    }
+
+    /// Takes note of the gateway's phase.
+    pub(crate) fn on_phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Starting | Phase::Ready | Phase::Stopped => {}
+            Phase::Draining => self.begin_drain(),
+            Phase::Closing => self.cut_all(),
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        let length_ms = self.shared.config.gateway.drain.as_millis();
+        let slots: Vec<u32> =
+            self.sessions.iter().filter_map(|(slot, _)| u32::try_from(slot).ok()).collect();
+        let count = slots.len().max(1) as u64;
+        for (nth, slot) in slots.into_iter().enumerate() {
+            // Spread over the drain, so that the crowd does not come back at the same moment.
+            let after_ms = nth as u64 * length_ms.min(20_000) / count;
+            self.goodbye(slot, CloseReason::Shutdown.info().word, true, after_ms);
+        }
+        self.drain = Some(Drain {
+            began_ms: self.now_ms,
+            deadline_ms: self.now_ms + length_ms,
+            cursor: 0,
+        });
+    }
+
+    /// Ends the next few sessions of a drain.
+    fn drain_some(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        let grace_ms = DRAIN_GRACE_MS.min((drain.deadline_ms - drain.began_ms) / 4);
+        if self.now_ms < drain.began_ms + grace_ms {
+            return;
+        }
+        // Done a little before the deadline, so that closing handshakes fit in.
+        let left_ms = drain.deadline_ms.saturating_sub(self.now_ms + 2 * TICK_MS);
+        let ticks_left = usize::try_from(left_ms / TICK_MS).unwrap_or(usize::MAX).max(1);
+        let quota = (self.sessions.len() / ticks_left).max(DRAIN_MIN_PER_TICK);
+        let slots = self.sessions.capacity();
+        let mut ended = 0;
+        while drain.cursor < slots && ended < quota {
+            let open = self
+                .sessions
+                .get(drain.cursor)
+                .is_some_and(|session| session.is_open() && !matches!(session.wire, Wire::Http));
+            if let (true, Ok(slot)) = (open, u32::try_from(drain.cursor)) {
+                self.end(slot, CloseReason::Shutdown);
+                ended += 1;
+            }
+            drain.cursor += 1;
+        }
+        if drain.cursor >= slots {
+            // Sessions may have come in slots already passed, by an upgrade.
+            drain.cursor = 0;
+        }
+        self.drain = Some(drain);
+    }
+
+    fn cut_all(&mut self) {
+        let slots: Vec<u32> =
+            self.sessions.iter().filter_map(|(slot, _)| u32::try_from(slot).ok()).collect();
+        for slot in slots {
+            if let Some(session) = self.session(slot) {
+                if let Stage::Ending { reason, .. } = &mut session.stage {
+                    *reason = CloseReason::ShutdownCut;
+                }
+                if let Io::Task(side) = &session.io {
+                    side.borrow_mut().closed = Some(CloseReason::ShutdownCut);
+                    crate::session::TaskSide::wake(side);
+                }
+            }
+            self.die(slot, CloseReason::ShutdownCut);
+        }
+    }
+}
+
+enum Due {
+    Nothing,
+    Die(CloseReason),
+    End(CloseReason),
+    Ping,
+}
+
+/// What a session's clock demands.
+fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
+    match session.stage {
+        Stage::Dead(_) => return Due::Nothing,
+        Stage::Ending { reason, deadline_ms, .. } => {
+            return if now_ms >= deadline_ms { Due::Die(reason) } else { Due::Nothing };
+        }
+        Stage::Open => {}
+    }
+    let silent_ms = now_ms.saturating_sub(session.heard_ms);
+    let past = |since: Option<u64>, limit: u64| since.is_some_and(|at| now_ms >= at + limit);
+    if past(session.stalled_ms, bounds.write_timeout_ms) {
+        return Due::Die(CloseReason::WriteTimeout);
+    }
+    if let Io::Datagram { lease, .. } = session.io {
+        let limit = if lease.proven { bounds.udp_lease_ms } else { bounds.handshake_timeout_ms };
+        return if silent_ms >= limit { Due::Die(CloseReason::LeaseExpired) } else { Due::Nothing };
+    }
+    match session.framing {
+        Framing::WebSocket | Framing::WebSocketEcho => {
+            if past(session.pinged_ms, bounds.pong_timeout_ms) {
+                Due::End(CloseReason::PongTimeout)
+            } else if session.pinged_ms.is_none() && silent_ms >= bounds.ping_interval_ms {
+                Due::Ping
+            } else {
+                Due::Nothing
+            }
+        }
+        Framing::Events if silent_ms >= bounds.ping_interval_ms => Due::Ping,
+        _ => Due::Nothing,
+    }
+}

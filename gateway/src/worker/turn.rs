@@ -1,0 +1,134 @@
+//! One turn of a worker: everything that is ready is done, then everything touched is flushed.
+//!
+//! The order is fixed, and the emitter's deferred emits are placed by it: immediates of the turn
+//! before, since the runtime has polled for input meanwhile; timers; then each ready session is
+//! read, with the next-tick emits it caused run before the next one is; then the inbox is fanned
+//! out; then what was touched is flushed, the dead are removed and the counters are published.
+//! Nothing in a turn waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use roomwire_hub::Delivery;
+use roomwire_metrics::Id;
+
+use super::Core;
+use crate::session::{CloseReason, Io, Stage};
+
+/// Deliveries fanned out between two flushes. Half of `max_outbox_messages` bounds it further, so
+/// that a session whose socket keeps up never meets its outbox's limit.
+const INBOX_BATCH: usize = 256;
+
+/// Batches per turn, so that a busy inbox does not keep the sockets waiting.
+const BATCHES_PER_TURN: usize = 8;
+
+/// What is left after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something is left to do; the next turn should follow the next poll for input.
+    More,
+    /// Nothing to do until something is woken.
+    Idle,
+}
+
+impl Core {
+    /// Runs one turn.
+    pub(crate) fn turn(&mut self, woken: &mut Vec<u32>) -> Turn {
+        let began_us = self.shared.clock.now_us();
+        self.now_ms = self.shared.clock.now_ms();
+        self.scheduler.begin_turn(self.now_ms);
+        self.scheduler.run_immediates();
+        self.run_timers();
+        self.unpark();
+        woken.clear();
+        self.ready.take(woken);
+        let mut more = false;
+        for &slot in woken.iter() {
+            more |= self.attend_guarded(slot);
+            self.scheduler.run_next_ticks();
+        }
+        self.scheduler.run_next_ticks();
+        more |= self.drain_inbox();
+        self.flush_touched();
+        self.reap();
+        self.scheduler.end_turn();
+        self.lane.increment(Id::WorkerTurns);
+        self.lane.record(Id::WorkerTurnMicros, self.shared.clock.now_us() - began_us);
+        self.lane.publish();
+        if more { Turn::More } else { Turn::Idle }
+    }
+
+    /// A panic while a session is looked at is a bug of ours. It ends that session, not the worker.
+    fn attend_guarded(&mut self, slot: u32) -> bool {
+        // What the panic left half done belongs to the session, which is removed, or is rebuilt.
+        let attended = catch_unwind(AssertUnwindSafe(|| self.attend(slot)));
+        attended.unwrap_or_else(|_| {
+            self.lane.increment(Id::SessionPanics);
+            tracing::error!(slot, "a session was ended by a panic; please report the lines above");
+            self.restore_buffers();
+            self.die(slot, CloseReason::Internal);
+            true
+        })
+    }
+
+    /// Looks at what was woken: a session, or a UDP socket. True when it must be looked at again
+    /// although nothing will wake it.
+    fn attend(&mut self, slot: u32) -> bool {
+        if let Some(endpoint) = super::endpoint_of(slot) {
+            return self.receive(endpoint);
+        }
+        let Some(session) = self.session(slot) else { return false };
+        session.slot_waker.taken();
+        if !matches!(session.io, Io::Stream(_)) || matches!(session.stage, Stage::Dead(_)) {
+            return false;
+        }
+        if !session.outbox.is_empty() || matches!(session.stage, Stage::Ending { .. }) {
+            self.output.arenas.seal();
+            self.flush(slot);
+        }
+        self.read(slot);
+        false
+    }
+
+    /// Reads the sessions again that were set aside while an inbox was full.
+    fn unpark(&mut self) {
+        if self.parked.is_empty() || self.shared.hub.is_congested() {
+            return;
+        }
+        for slot in std::mem::take(&mut self.parked) {
+            let Some(session) = self.session(slot) else { continue };
+            session.parked = false;
+            session.waker.wake_by_ref();
+        }
+    }
+
+    fn drain_inbox(&mut self) -> bool {
+        let batch = INBOX_BATCH.min(self.shared.bounds.outbox_half_messages);
+        let mut deliveries = std::mem::take(&mut self.inbox);
+        let mut more = false;
+        for _ in 0..BATCHES_PER_TURN {
+            let inbox = self.shared.hub.inbox(self.worker);
+            self.lane.high_water(Id::InboxHigh, inbox.len() as u64);
+            more = inbox.drain(batch, &mut deliveries) == batch;
+            let mut queued_bytes = 0;
+            for delivery in deliveries.drain(..) {
+                if let Delivery::Message(message) = &delivery {
+                    queued_bytes += message.message.cost();
+                    if queued_bytes > self.shared.bounds.outbox_half_bytes {
+                        self.flush_touched();
+                        queued_bytes = message.message.cost();
+                    }
+                }
+                self.deliver(delivery);
+            }
+            self.flush_touched();
+            if !more {
+                break;
+            }
+        }
+        if deliveries.capacity() > 4 * INBOX_BATCH {
+            deliveries = Vec::new();
+        }
+        self.inbox = deliveries;
+        more
+    }
+}
