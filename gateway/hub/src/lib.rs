@@ -1,1 +1,2 @@
 //! Placeholder header, replaced by the first slice.
+pub mod emitter;

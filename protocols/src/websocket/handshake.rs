@@ -1,0 +1,200 @@
+//! The server's side of the opening handshake (RFC 6455 §4.2), over HTTP/1.1 and, where there is no
+//! key to answer, over HTTP/2 (RFC 8441 §5).
+//!
+//! Looks at the headers once, in any order, and decides; it neither reads nor writes HTTP. Who may
+//! connect (`Origin`, tokens) is for the caller to decide.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+/// The subprotocol that Roomwire speaks, also to clients that ask for none.
+pub const SUBPROTOCOL: &str = "roomwire.v1";
+
+/// RFC 6455 §1.3: what is appended to the client's key.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A request to upgrade over HTTP/1.
+#[derive(Clone, Debug)]
+pub struct Request<'a, H> {
+    /// The method, as it was sent.
+    pub method: &'a str,
+    /// Whether the request's version is HTTP/1.1 or newer.
+    pub version11_or_newer: bool,
+    /// All headers as `(&str, &[u8])`; names in any case, equal names as often as they came.
+    pub headers: H,
+}
+
+/// What to put into the `101` answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// `Sec-WebSocket-Accept`: 28 characters.
+    pub accept_key: String,
+    /// `Sec-WebSocket-Protocol`; left out when `None`, and [`SUBPROTOCOL`] is spoken all the same.
+    pub subprotocol: Option<&'static str>,
+}
+
+/// What to answer instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The HTTP status.
+    pub status: u16,
+    /// For people: what was missing.
+    pub reason: &'static str,
+    /// A header that the status calls for.
+    pub header: Option<(&'static str, &'static str)>,
+}
+
+impl Rejected {
+    const METHOD: Self = Self {
+        status: 405,
+        reason: "a WebSocket handshake is a GET request",
+        header: Some(("allow", "GET")),
+    };
+    const VERSION: Self = Self {
+        status: 426,
+        reason: "Sec-WebSocket-Version must be 13",
+        header: Some(("sec-websocket-version", "13")),
+    };
+
+    const fn bad(reason: &'static str) -> Self {
+        Self {
+            status: 400,
+            reason,
+            header: None,
+        }
+    }
+}
+
+/// Decides about an upgrade over HTTP/1.
+///
+/// # Errors
+/// 405 for another method than GET, 426 for another version than 13, and 400 for whatever else is
+/// missing or malformed.
+pub fn accept<'h, H>(request: Request<'_, H>) -> Result<Accepted, Rejected>
+where
+    H: IntoIterator<Item = (&'h str, &'h [u8])>,
+{
+    if request.method != "GET" {
+        return Err(Rejected::METHOD);
+    }
+    if !request.version11_or_newer {
+        return Err(Rejected::bad("a WebSocket handshake needs HTTP/1.1"));
+    }
+    let offer = Offer::collect(request.headers);
+    if !offer.host {
+        return Err(Rejected::bad("the Host header is missing"));
+    }
+    if !offer.upgrade_websocket {
+        return Err(Rejected::bad("the Upgrade header does not list websocket"));
+    }
+    if !offer.connection_upgrade {
+        return Err(Rejected::bad("the Connection header does not list Upgrade"));
+    }
+    if offer.version != Single::Value(b"13") {
+        return Err(Rejected::VERSION);
+    }
+    let Single::Value(key) = offer.key else {
+        return Err(Rejected::bad("there must be exactly one Sec-WebSocket-Key"));
+    };
+    if !is_key(key) {
+        return Err(Rejected::bad("Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    Ok(Accepted {
+        accept_key: accept_key(key),
+        subprotocol: offer.subprotocol,
+    })
+}
+
+/// Decides about an extended CONNECT whose `:protocol` is `websocket` (RFC 8441 §5), where keys,
+/// `Connection` and `Upgrade` have no place. Yields the subprotocol for the `200` answer.
+///
+/// # Errors
+/// 426 for another version than 13.
+pub fn accept_connect<'h>(
+    headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+) -> Result<Option<&'static str>, Rejected> {
+    let offer = Offer::collect(headers);
+    if offer.version != Single::Value(b"13") {
+        return Err(Rejected::VERSION);
+    }
+    Ok(offer.subprotocol)
+}
+
+/// A header that may stand once only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Single<'h> {
+    #[default]
+    Absent,
+    Repeated,
+    Value(&'h [u8]),
+}
+
+impl<'h> Single<'h> {
+    const fn add(&mut self, value: &'h [u8]) {
+        *self = match self {
+            Self::Absent => Self::Value(value.trim_ascii()),
+            Self::Repeated | Self::Value(_) => Self::Repeated,
+        };
+    }
+}
+
+/// What the headers of a request say.
+#[derive(Debug, Default)]
+struct Offer<'h> {
+    connection_upgrade: bool,
+    host: bool,
+    key: Single<'h>,
+    subprotocol: Option<&'static str>,
+    upgrade_websocket: bool,
+    version: Single<'h>,
+}
+
+impl<'h> Offer<'h> {
+    fn collect(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut offer = Self::default();
+        for (name, value) in headers {
+            offer.add(name, value);
+        }
+        offer
+    }
+
+    fn add(&mut self, name: &str, value: &'h [u8]) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        if is("host") {
+            self.host = true;
+        } else if is("connection") {
+            self.connection_upgrade |= lists(value, |it| it.eq_ignore_ascii_case(b"upgrade"));
+        } else if is("upgrade") {
+            self.upgrade_websocket |= lists(value, |it| it.eq_ignore_ascii_case(b"websocket"));
+        } else if is("sec-websocket-key") {
+            self.key.add(value);
+        } else if is("sec-websocket-version") {
+            self.version.add(value);
+        } else if is("sec-websocket-protocol") && lists(value, |it| it == SUBPROTOCOL.as_bytes()) {
+            self.subprotocol = Some(SUBPROTOCOL);
+        }
+    }
+}
+
+/// Whether a comma-separated list has an element that `is` the wanted one.
+fn lists(value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    value
+        .split(|byte| *byte == b',')
+        .any(|element| is(element.trim_ascii()))
+}
+
+/// 16 bytes are 22 characters of base64 and two of padding. The last character's unused bits are
+/// not looked at: RFC 6455 §4.1 asks for a random value, and clients exist that set them.
+fn is_key(key: &[u8]) -> bool {
+    let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let Some(digits) = key.strip_suffix(b"==") else {
+        return false;
+    };
+    digits.len() == 22 && digits.iter().all(alphabet)
+}
+
+/// RFC 6455 §4.2.2, item 5, step 4.
+fn accept_key(key: &[u8]) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
