@@ -188,8 +188,9 @@ impl Client {
         let url = options.url.clone();
         let dialer = Dialer::new(url, options.ca.as_deref(), timing.connect, timing.udp)?;
         let dialer = Arc::new(dialer);
-        let transport = Arc::clone(&dialer)
-            .connect()
+        // Boxed as in `next`: what the handshakes need while they last is not for every caller to hold.
+        let connecting = Box::pin(Arc::clone(&dialer).connect());
+        let transport = connecting
             .await
             .map_err(|error| ConnectError::Link(error.to_string()))?;
         let mut client = Self {

@@ -254,10 +254,20 @@ impl Http {
     }
 
     fn on_sse(&mut self, at: usize, event: SseEvent) -> Result<(), LinkError> {
-        let foreign = |error| LinkError::foreign(self.dialer.url(), error);
-        let parsed = ServerEvent::parse(event.data.as_bytes()).map_err(foreign)?;
         let Some(stream) = self.streams.get_mut(at) else {
             return Ok(());
+        };
+        if event.name == "unrecovered" {
+            stream.compared = true;
+            let joined = stream.unrecovered();
+            self.ready.push_back(ServerEvent::Joined(joined));
+            return Ok(());
+        }
+        let parsed = match ServerEvent::parse(event.data.as_bytes()) {
+            Ok(parsed) => parsed,
+            // Events with a name are open to additions; messages have none.
+            Err(_) if !event.name.is_empty() => return Ok(()),
+            Err(error) => return Err(LinkError::foreign(self.dialer.url(), error)),
         };
         match parsed {
             ServerEvent::Message(mut message) => {
@@ -295,15 +305,7 @@ impl EventStream {
         let since = self.since.as_ref().filter(|_| first)?;
         let epoch = message.epoch.as_ref()?;
         if *epoch != since.epoch {
-            return Some(ServerEvent::Joined(Joined {
-                id: None,
-                room: self.room.clone(),
-                epoch: None,
-                offset: None,
-                members: Vec::new(),
-                member_count: None,
-                recovered: Some(false),
-            }));
+            return Some(ServerEvent::Joined(self.unrecovered()));
         }
         let from = since.offset.checked_add(1)?;
         let to = message.offset.checked_sub(1)?;
@@ -312,6 +314,19 @@ impl EventStream {
             from,
             to,
         })
+    }
+
+    /// What a session's join would have been answered with.
+    fn unrecovered(&self) -> Joined {
+        Joined {
+            id: None,
+            room: self.room.clone(),
+            epoch: None,
+            offset: None,
+            members: Vec::new(),
+            member_count: None,
+            recovered: Some(false),
+        }
     }
 
     /// The next event of this stream; the connection is moved on by the way.

@@ -234,7 +234,11 @@ impl Udp {
             return Ok(None);
         };
         let Some(flight) = self.flight.take_if(|flight| event.id() == Some(flight.id)) else {
-            return Ok(Some(event));
+            // A busy gateway cannot hold a datagram back and answers so, without having read which
+            // command it was. The repetition takes care of that.
+            let busy =
+                matches!(&event, ServerEvent::Error { id: None, code, .. } if code == "overloaded");
+            return Ok((!busy).then_some(event));
         };
         match event {
             ServerEvent::Challenge { cookie, .. } => Ok(self.on_challenge(flight, cookie)),
