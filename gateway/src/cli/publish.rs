@@ -32,7 +32,7 @@ Exit codes: 0 published, 1 refused or not reached, 2 usage.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct PublishArgs {
-    /// The gateway: ws://, wss://, tcp://, udp:// or http(s)://HOST[:PORT]
+    /// The gateway: ws://, wss://, tcp://, udp:// or http(s):// and HOST:PORT
     #[arg(value_name = "URL")]
     url: ServerUrl,
     /// The room

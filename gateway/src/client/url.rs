@@ -3,7 +3,7 @@
 //! Five kinds of URL name the five wires a client can speak: `ws://` and `wss://`, `tcp://`,
 //! `udp://`, and `http://` or `https://` for server-sent events. [`ServerUrl`] is the checked form:
 //! wire, host, port and path, with the default ports of a gateway that runs without configuration.
-//! It resolves nothing and opens nothing; [`transport`](super::transport) does.
+//! It resolves nothing and opens nothing; the client does.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 

@@ -79,7 +79,7 @@ Exit codes: 0 left, 1 failed, 2 usage.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct JoinArgs {
-    /// The gateway: ws://, wss://, tcp://, udp:// or http(s)://HOST[:PORT]
+    /// The gateway: ws://, wss://, tcp://, udp:// or http(s):// and HOST:PORT
     #[arg(value_name = "URL")]
     url: ServerUrl,
     /// The room, or a pattern such as `news.*` or `news.>`
