@@ -36,8 +36,7 @@
 
 mod builder;
 pub mod cli;
-
-
+pub mod client;
 pub mod config;
 pub mod event;
 mod http;

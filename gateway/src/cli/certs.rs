@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use httpdate::fmt_http_date;
 use roomwire_certs::{DevelopmentCertificates, inspect, trust_instructions};
 
-use super::{output, serve};
+use super::{serve, terminal};
 use crate::running::data_dir;
 
 /// Makes and shows certificates.
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &CertsArgs) -> anyhow::Result<ExitCode> {
         CertsCommand::Trust => trust_instructions(&development()?.ca_path),
         CertsCommand::Path => format!("{}\n", development()?.ca_path.display()),
     };
-    output::stdout(text.as_bytes())?;
+    terminal::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

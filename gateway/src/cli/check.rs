@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{output, serve};
+use super::{serve, terminal};
 use crate::config::Config;
 
 /// Validates a configuration and prints what would run; starts nothing.
@@ -26,14 +26,14 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let text = if arguments.schema {
+    let mut text = if arguments.schema {
         Config::schema()
     } else {
         serve::read_config(arguments.config.as_deref())?.describe()
     };
-    output::stdout(text.as_bytes())?;
     if !text.ends_with('\n') {
-        output::stdout(b"\n")?;
+        text.push('\n');
     }
+    terminal::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

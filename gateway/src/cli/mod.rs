@@ -4,9 +4,11 @@
 
 mod certs;
 mod check;
-mod output;
+mod join;
+mod publish;
 mod serve;
 mod stats;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Validate a configuration and print what would run
     Check(check::CheckArgs),
+    /// Chat from this terminal, over any wire
+    Join(join::JoinArgs),
+    /// Publish one message
+    Publish(publish::PublishArgs),
     /// Print the counters of a gateway, running or dead, from its shared page
     Stats(stats::StatsArgs),
     /// Make and look at certificates
@@ -58,6 +64,8 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Join(arguments) => on_runtime(join::run(arguments)),
+        Command::Publish(arguments) => on_runtime(publish::run(arguments)),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Completions { shell } => completions(shell),
@@ -68,22 +76,28 @@ pub fn main() -> ExitCode {
 fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "roomwire", &mut script);
-    output::stdout(&script)?;
+    terminal::print(&script)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a client, which is one task.
+fn on_runtime(client: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(client);
+    // Reading a terminal blocks a thread that nothing can wake; it is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Says what went wrong and chooses the exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
-    if output::is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
-    }
     let is_configuration = error.is::<ConfigError>()
         || matches!(error.downcast_ref(), Some(StartError::Config(_)));
     if is_configuration {
-        output::stderr(&format!("{error}\n"));
+        terminal::tell(&format!("{error}\n"));
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    output::stderr(&format!("roomwire: {error:#}\n"));
+    terminal::tell(&format!("roomwire: {error:#}\n"));
     ExitCode::FAILURE
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::output;
+use super::terminal;
 use crate::config::Config;
 use crate::running::Gateway;
 
@@ -50,14 +50,14 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     log();
     let gateway = Gateway::builder().config(config).start()?;
     if arguments.print_addresses {
-        output::stdout(addresses(&gateway)?.as_bytes())?;
+        terminal::print(addresses(&gateway)?.as_bytes())?;
     }
-    output::stderr(&greeting(&gateway));
+    terminal::tell(&greeting(&gateway));
     let drained = gateway.run_until_signalled()?;
     if drained.cut > 0 {
-        output::stderr(&format!("stopped; {} sessions were cut\n", drained.cut));
+        terminal::tell(&format!("stopped; {} sessions were cut\n", drained.cut));
     } else {
-        output::stderr("stopped\n");
+        terminal::tell("stopped\n");
     }
     Ok(ExitCode::SUCCESS)
 }

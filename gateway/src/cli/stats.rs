@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use roomwire_metrics::{GatewayState, ReadError, Reader, Snapshot, default_page_path, text};
 
-use super::output;
+use super::terminal;
 use crate::config::Span;
 use crate::lifecycle::Clock;
 
@@ -67,7 +67,9 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
             let since = previous.as_ref().map(|(snapshot, at)| (snapshot, now - *at));
             format!("{clear}{}", page_text(&snapshot, state, since, arguments.all))
         };
-        output::stdout(shown.as_bytes())?;
+        if terminal::print(shown.as_bytes())? == terminal::Reader::Gone {
+            break;
+        }
         previous = Some((snapshot, now));
         if left > 0 {
             thread::sleep(arguments.interval.get());

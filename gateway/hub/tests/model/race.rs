@@ -5,6 +5,7 @@
 //! everybody stands where the room stands.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
@@ -223,6 +224,16 @@ impl Racer {
         }
     }
 
+    /// True once nobody publishes and everything is drained.
+    fn stands_where_the_rooms_stand(&self) {
+        for (&(_, room), stand) in &self.stands {
+            let state = self.hub.history(room, None, 0, 0);
+            let state = state.expect("a room with a seat exists");
+            assert_eq!((state.epoch, state.offset), (stand.epoch, stand.offset));
+        }
+        self.seats.check_invariants();
+    }
+
     fn drain_all(&mut self) {
         let mut drained = Vec::new();
         self.hub.inbox(self.worker).drain(usize::MAX, &mut drained);
@@ -254,33 +265,39 @@ fn race(seed: u64) {
     };
     let hub = Arc::new(Hub::new(options));
     let record = Record::default();
-    let published = Barrier::new(usize::from(WORKERS));
+    let running = AtomicUsize::new(usize::from(WORKERS));
     let checked = Barrier::new(usize::from(WORKERS));
     thread::scope(|scope| {
         for worker in 0..WORKERS {
-            let (hub, record, published, checked) = (&hub, &record, &published, &checked);
+            let (hub, record, running, checked) = (&hub, &record, &running, &checked);
             scope.spawn(move || {
                 let mut racer = Racer::new(hub, worker, seed);
                 let first = u64::from(worker) * STEPS as u64;
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     racer.run(first..first + STEPS as u64, record);
                 }));
-                // Without this a thread that fails would leave the others waiting for ever.
-                published.wait();
+                // Who is done, or has failed, drains on: the others may need space in its inbox.
+                running.fetch_sub(1, Ordering::SeqCst);
+                while running.load(Ordering::SeqCst) > 0 {
+                    if outcome.is_ok() {
+                        racer.drain_all();
+                    } else {
+                        hub.inbox(WorkerId(worker)).drain(usize::MAX, &mut Vec::new());
+                    }
+                    thread::yield_now();
+                }
                 if let Err(panic) = outcome {
                     checked.wait();
                     std::panic::resume_unwind(panic);
                 }
                 racer.drain_all();
-                let states: Vec<_> = ROOMS.iter().map(|r| hub.history(r, None, 0, 0)).collect();
-                for (&(_, room), stand) in &racer.stands {
-                    let index = ROOMS.iter().position(|known| *known == room);
-                    let state = states[index.expect("known")].as_ref();
-                    let state = state.expect("a room with a seat exists");
-                    assert_eq!((state.epoch, state.offset), (stand.epoch, stand.offset));
-                }
-                racer.seats.check_invariants();
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    racer.stands_where_the_rooms_stand();
+                }));
                 checked.wait();
+                if let Err(panic) = outcome {
+                    std::panic::resume_unwind(panic);
+                }
                 let record = record.lock().expect("no thread panicked");
                 for (epoch, offset, payload) in &racer.received {
                     assert_eq!(record.get(&(*epoch, *offset)), Some(payload));
