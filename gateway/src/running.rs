@@ -309,6 +309,7 @@ pub(crate) fn start(
         router,
         admission: Admission::new(max_connections),
         workers,
+        first_generation: u32::from_le_bytes(random_bytes()?),
         config,
     });
     hook_errors(&shared);

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) admission: Admission,
     pub(crate) workers: u16,
+    /// Where the workers begin to count sessions: client ids of another run are not seen again.
+    pub(crate) first_generation: u32,
 }
 
 impl fmt::Debug for Shared {

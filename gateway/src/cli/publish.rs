@@ -31,7 +31,7 @@ Exit codes: 0 published, 1 refused or not reached, 2 usage.";
 /// Publish one message and wait until the gateway has taken it.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct PublishArgs {
+pub(super) struct PublishArgs {
     /// The gateway: ws://, wss://, tcp://, udp:// or http(s):// and HOST:PORT
     #[arg(value_name = "URL")]
     url: ServerUrl,
@@ -62,7 +62,7 @@ pub struct PublishArgs {
 ///
 /// # Errors
 /// Where the gateway is not reached, does not answer in time, or refuses the message.
-pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let data = match message(&args)? {
         Ok(data) => data,
         Err(problem) => {

@@ -114,7 +114,7 @@ impl Core {
             scheduler,
             now_ms: shared.clock.now_ms(),
             sessions: Slab::new(),
-            generation: 0,
+            generation: shared.first_generation,
             seats,
             requests: RequestTable::default(),
             ready,

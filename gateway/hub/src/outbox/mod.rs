@@ -161,7 +161,7 @@ impl<H> Outbox<H> {
 
     fn fits(&self, bytes: usize, limits: &OutboxLimits) -> bool {
         self.entries.len() < limits.max_messages
-            && bytes <= limits.max_bytes.saturating_sub(self.bytes)
+            && self.bytes.saturating_add(bytes) <= limits.max_bytes
     }
 
     /// Whether nothing waits, not even a gap notice.

@@ -282,7 +282,8 @@ fn race(seed: u64) {
                     if outcome.is_ok() {
                         racer.drain_all();
                     } else {
-                        hub.inbox(WorkerId(worker)).drain(usize::MAX, &mut Vec::new());
+                        hub.inbox(WorkerId(worker))
+                            .drain(usize::MAX, &mut Vec::new());
                     }
                     thread::yield_now();
                 }

@@ -78,7 +78,7 @@ Exit codes: 0 left, 1 failed, 2 usage.";
 /// Join a room: print what is said there, publish what is typed.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct JoinArgs {
+pub(super) struct JoinArgs {
     /// The gateway: ws://, wss://, tcp://, udp:// or http(s):// and HOST:PORT
     #[arg(value_name = "URL")]
     url: ServerUrl,
@@ -106,7 +106,7 @@ pub struct JoinArgs {
 ///
 /// # Errors
 /// Where the gateway is not reached, refuses the join, or ends the session for a fault.
-pub async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: JoinArgs) -> anyhow::Result<ExitCode> {
     let mut options = ClientOptions::new(args.url.clone());
     options.name.clone_from(&args.name);
     options.ca.clone_from(&args.ca);
