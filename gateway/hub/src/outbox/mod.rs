@@ -303,7 +303,7 @@ impl<H> Outbox<H> {
             .map(|entry| entry.bytes() as usize)
             .sum::<usize>()
             - self.skip as usize;
-        self.gaps = self.entries.iter().filter(|entry| entry.is_gap()).count() as u32;
+        self.gaps = u32::from(self.entries.front().is_some_and(Entry::is_gap));
     }
 
     /// Gives the memory back if nothing waits.

@@ -639,7 +639,7 @@ impl World {
 
 #[test]
 fn every_session_gets_what_the_oracle_says() {
-    for_each_seed(300, |seed| {
+    for_each_seed(1_000, |seed| {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();

@@ -229,7 +229,7 @@ impl Pair {
 
 #[test]
 fn an_outbox_does_what_the_naive_one_does() {
-    for_each_seed(400, |seed| {
+    for_each_seed(1_000, |seed| {
         let mut rng = Rng::new(seed);
         let most_messages = *rng.pick(&[12, 12, 12, 200]);
         let most_bytes = *rng.pick(&[60, 60, 60, 2_000]);
