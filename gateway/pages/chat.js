@@ -695,7 +695,7 @@ setInterval(() => client.state !== "online" && drawConnection(), 250);
 
 const asked = roomFromAddress();
 const first = asked && !roomProblem(asked) ? asked : null;
-for (const room of memory.get("rooms", [FIRST_ROOM])) {
+for (const room of memory.get("rooms", [])) {
   if (typeof room === "string" && !roomProblem(room)) open(room);
 }
 if (!first && conversations.size === 0) open(FIRST_ROOM);
