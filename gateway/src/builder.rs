@@ -29,7 +29,9 @@ pub struct Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,7 +105,10 @@ impl Builder {
         F: Fn(&T) -> R + Send + Sync + 'static,
         R: IntoOutcome,
     {
-        let registered = self.emitter.on_payload(event, listener).map(|guard| guard.detach());
+        let registered = self
+            .emitter
+            .on_payload(event, listener)
+            .map(|guard| guard.detach());
         self.note(registered.map(|_| ()))
     }
 
@@ -148,14 +153,20 @@ impl Builder {
         let target = Target::Custom(Arc::from(event.as_str()));
         if let Err(error) = self.router.add(method, path, target) {
             let path = path.to_owned();
-            self.mistake.get_or_insert(StartError::Route { path, reason: error.to_string() });
+            self.mistake.get_or_insert(StartError::Route {
+                path,
+                reason: error.to_string(),
+            });
             return self;
         }
         let answerer = move |request: Arc<Request>| {
             let reply = answer(request);
             async move { Ok::<_, std::convert::Infallible>(reply.await) }
         };
-        let registered = self.emitter.answer_payload(&event, answerer).map(|guard| guard.detach());
+        let registered = self
+            .emitter
+            .answer_payload(&event, answerer)
+            .map(|guard| guard.detach());
         self.note(registered.map(|_| ()))
     }
 
@@ -177,7 +188,13 @@ impl Builder {
     ///
     /// [`StartError`], also for a mistake in an earlier call.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Self { config, emitter, router, tls, mistake } = self;
+        let Self {
+            config,
+            emitter,
+            router,
+            tls,
+            mistake,
+        } = self;
         match mistake {
             Some(mistake) => Err(mistake),
             None => crate::running::start(config, emitter, router, tls),

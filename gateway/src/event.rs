@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use roomwire_hub::emitter::{Emitter, Topic, name};
 use roomwire_hub::WorkerId;
+use roomwire_hub::emitter::{Emitter, Topic, name};
 use tokio::sync::mpsc;
 
 use crate::message::Message;
@@ -54,7 +54,10 @@ pub struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("id", &self.id).field("peer", &self.peer).finish()
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .finish()
     }
 }
 
@@ -86,24 +89,37 @@ impl Connection {
 
     /// The listener that the peer came by; `None` once the gateway is gone.
     pub fn listener(&self) -> Option<BoundAddress> {
-        self.shared.upgrade()?.listeners.get(usize::from(self.listener)).cloned()
+        self.shared
+            .upgrade()?
+            .listeners
+            .get(usize::from(self.listener))
+            .cloned()
     }
 
     /// Sends one JSON text to the peer in its wire's framing. False when the gateway is gone or the
     /// session's worker has no room for another command; a session that speaks no JSON is not sent
     /// anything.
     pub fn send(&self, json: impl AsRef<[u8]>) -> bool {
-        self.control(Control::Send { client: self.id, json: json.as_ref().into() })
+        self.control(Control::Send {
+            client: self.id,
+            json: json.as_ref().into(),
+        })
     }
 
     /// Ends the session, which is told `goodbye`.
     pub fn close(&self) -> bool {
         let (answer, _) = mpsc::channel(1);
-        self.control(Control::Close { client: self.id, reason: CloseReason::Kicked, answer })
+        self.control(Control::Close {
+            client: self.id,
+            reason: CloseReason::Kicked,
+            answer,
+        })
     }
 
     fn control(&self, control: Control) -> bool {
-        let Some(shared) = self.shared.upgrade() else { return false };
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
         shared.hub.send(WorkerId(self.id.worker()), control).is_ok()
     }
 }
@@ -150,7 +166,11 @@ pub struct Publication {
 
 impl Publication {
     pub(crate) fn new(room: &str, offset: u64, message: Arc<Message>) -> Self {
-        Self { room: Arc::from(room), offset, message }
+        Self {
+            room: Arc::from(room),
+            offset,
+            message,
+        }
     }
 }
 
@@ -167,7 +187,11 @@ pub struct Closed {
 
 impl Closed {
     pub(crate) fn new(session: &Session, reason: CloseReason) -> Self {
-        Self { id: session.id, peer: session.peer, reason }
+        Self {
+            id: session.id,
+            peer: session.peer,
+            reason,
+        }
     }
 }
 
@@ -194,7 +218,11 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn resolve(emitter: &Emitter) -> Self {
-        let topic = |name| emitter.topic(name).expect("the gateway's own events come first");
+        let topic = |name| {
+            emitter
+                .topic(name)
+                .expect("the gateway's own events come first")
+        };
         Self {
             connection: topic(name::CONNECTION),
             message: topic(name::MESSAGE),
@@ -211,21 +239,24 @@ impl Topics {
 
 impl Core {
     pub(crate) fn emit_connection(&self, slot: u32) {
-        if self.topics.connection.has_listeners() {
-            if let Some(session) = self.sessions.get(slot as usize) {
-                self.topics.connection.emit(&Connection::new(session, &self.shared));
-            }
+        if self.topics.connection.has_listeners()
+            && let Some(session) = self.sessions.get(slot as usize)
+        {
+            self.topics
+                .connection
+                .emit(&Connection::new(session, &self.shared));
         }
     }
 
     pub(crate) fn emit_message(&self, slot: u32, data: &[u8]) {
-        if self.topics.message.has_listeners() {
-            if let Some(session) = self.sessions.get(slot as usize) {
-                let connection = Connection::new(session, &self.shared);
-                self.topics
-                    .message
-                    .emit(&Inbound { connection, data: Bytes::copy_from_slice(data) });
-            }
+        if self.topics.message.has_listeners()
+            && let Some(session) = self.sessions.get(slot as usize)
+        {
+            let connection = Connection::new(session, &self.shared);
+            self.topics.message.emit(&Inbound {
+                connection,
+                data: Bytes::copy_from_slice(data),
+            });
         }
     }
 
@@ -234,19 +265,25 @@ impl Core {
             Change::Joined => &self.topics.join,
             Change::Left => &self.topics.leave,
         };
-        if topic.has_listeners() {
-            if let Some(session) = self.sessions.get(slot as usize) {
-                let connection = Connection::new(session, &self.shared);
-                topic.emit(&Membership { connection, room: Arc::from(room), change });
-            }
+        if topic.has_listeners()
+            && let Some(session) = self.sessions.get(slot as usize)
+        {
+            let connection = Connection::new(session, &self.shared);
+            topic.emit(&Membership {
+                connection,
+                room: Arc::from(room),
+                change,
+            });
         }
     }
 
     pub(crate) fn emit_drain(&self, slot: u32) {
-        if self.topics.drain.has_listeners() {
-            if let Some(session) = self.sessions.get(slot as usize) {
-                self.topics.drain.emit(&Connection::new(session, &self.shared));
-            }
+        if self.topics.drain.has_listeners()
+            && let Some(session) = self.sessions.get(slot as usize)
+        {
+            self.topics
+                .drain
+                .emit(&Connection::new(session, &self.shared));
         }
     }
 }

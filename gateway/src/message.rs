@@ -15,7 +15,11 @@ pub struct Message {
 impl Message {
     /// `data` is one valid JSON text, kept byte for byte; `time_ms` counts from 1970.
     pub(crate) fn new(from: Arc<str>, time_ms: u64, data: &[u8]) -> Arc<Self> {
-        Arc::new(Self { from, time_ms, data: data.into() })
+        Arc::new(Self {
+            from,
+            time_ms,
+            data: data.into(),
+        })
     }
 
     /// The publisher's name, else its client id, else `api`.

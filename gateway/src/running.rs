@@ -108,7 +108,9 @@ pub struct Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("shared", &self.shared).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +135,9 @@ impl Gateway {
     /// Where the listener of this name is bound.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         let mut listeners = self.shared.listeners.iter();
-        listeners.find(|bound| &*bound.name == listener).map(|bound| bound.address)
+        listeners
+            .find(|bound| &*bound.name == listener)
+            .map(|bound| bound.address)
     }
 
     /// The emitter: listen on it, emit on it, from any thread.
@@ -171,7 +175,13 @@ impl Gateway {
         roomwire_protocols::json::check(data).map_err(|_| SendError::NotJson)?;
         let message = Message::new(Arc::from(from), Clock::unix_ms(), data);
         let (bytes, told) = (message.cost(), Arc::clone(&message));
-        let publish = Publish { room, message, bytes, key: None, exclude: None };
+        let publish = Publish {
+            room,
+            message,
+            bytes,
+            key: None,
+            exclude: None,
+        };
         let published = self.shared.hub.publish(publish, self.shared.clock.now_ms());
         match published {
             Ok(published) => {
@@ -189,7 +199,11 @@ impl Gateway {
     pub fn begin_shutdown(&self) {
         let draining = self.shared.phase() >= Phase::Draining;
         self.shared.page.set_ready(false);
-        self.shared.advance(if draining { Phase::Closing } else { Phase::Draining });
+        self.shared.advance(if draining {
+            Phase::Closing
+        } else {
+            Phase::Draining
+        });
     }
 
     /// Drains and waits for the end: no new connections, every peer told goodbye, sessions closed
@@ -262,9 +276,15 @@ impl Gateway {
             }
         }
         self.shared.advance(Phase::Stopped);
-        let cut = self.snapshot().value("session_close_shutdown_cut_total").unwrap_or(0);
+        let cut = self
+            .snapshot()
+            .value("session_close_shutdown_cut_total")
+            .unwrap_or(0);
         if cut > 0 {
-            tracing::warn!(sessions = cut, "the drain's deadline came; sessions were cut");
+            tracing::warn!(
+                sessions = cut,
+                "the drain's deadline came; sessions were cut"
+            );
         }
         self.shared.page.set_stopped();
         Drained { cut }
@@ -344,7 +364,10 @@ fn max_connections(config: &Config) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::debug!(%error, "the limit on open files stays as it is");
         }
@@ -356,7 +379,11 @@ fn max_connections(config: &Config) -> usize {
         0 => derived,
         asked => asked.min(derived),
     };
-    tracing::info!(max_connections = max, descriptors, "connections are limited");
+    tracing::info!(
+        max_connections = max,
+        descriptors,
+        "connections are limited"
+    );
     max
 }
 
@@ -391,7 +418,11 @@ fn tls_settings(
     let mut settings: Vec<(String, Arc<rustls::ServerConfig>)> = Vec::new();
     let mut development = None;
     let mut trust = None;
-    for listener in config.listeners.iter().filter(|it| it.protocol == Protocol::Https) {
+    for listener in config
+        .listeners
+        .iter()
+        .filter(|it| it.protocol == Protocol::Https)
+    {
         let chosen = match (&given, &listener.certificate, &listener.key) {
             (Some(given), _, _) => Arc::clone(given),
             (None, Some(certificate), Some(key)) => {
@@ -462,7 +493,9 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
 
 /// The emitter has no log of its own; the gateway lends it its own.
 fn hook_errors(shared: &Arc<Shared>) {
-    shared.emitter.set_warning_hook(|warning| tracing::warn!("{warning}"));
+    shared
+        .emitter
+        .set_warning_hook(|warning| tracing::warn!("{warning}"));
     shared.emitter.set_unhandled_error_hook(|error| {
         if let Some(error) = error.listener_error() {
             tracing::error!(event = %error.event, "a listener failed: {}", error.message);
@@ -486,7 +519,13 @@ fn spawn_all(
         })?;
         let scheduler = Scheduler::new();
         shared.emitter.attach(&scheduler);
-        let start = worker::Start { shared: Arc::clone(shared), id, lane, scheduler, sockets };
+        let start = worker::Start {
+            shared: Arc::clone(shared),
+            id,
+            lane,
+            scheduler,
+            sockets,
+        };
         let (ready, finished) = (ready.clone(), finished.clone());
         let body = move || run_worker(start, &ready, &finished);
         let thread = thread::Builder::new()
@@ -497,10 +536,15 @@ fn spawn_all(
     }
     drop(ready);
     for _ in 0..threads.len() {
-        let started = on_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+        let started = on_ready
+            .recv()
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
         if let Err(source) = started {
             shared.advance(Phase::Closing);
-            return Err(StartError::Os { what: "a worker", source });
+            return Err(StartError::Os {
+                what: "a worker",
+                source,
+            });
         }
     }
     Ok(threads)

@@ -77,7 +77,10 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(max: usize) -> Self {
-        Self { open: AtomicUsize::new(0), max }
+        Self {
+            open: AtomicUsize::new(0),
+            max,
+        }
     }
 
     /// A permit for one more connection; `None` at the limit. Dropping the permit gives it back.
@@ -87,7 +90,9 @@ impl Admission {
             this.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Permit { shared: Arc::clone(shared) })
+        Some(Permit {
+            shared: Arc::clone(shared),
+        })
     }
 }
 
@@ -147,7 +152,8 @@ impl Bounds {
             max_rooms_per_session: limits.max_rooms_per_session,
             max_members_listed: limits.max_members_listed,
             max_history_page: limits.max_history_page,
-            max_requests_per_session: u16::try_from(limits.max_requests_per_session).unwrap_or(u16::MAX),
+            max_requests_per_session: u16::try_from(limits.max_requests_per_session)
+                .unwrap_or(u16::MAX),
             max_request_replies: limits.max_request_replies,
             max_udp_sessions: limits.max_udp_sessions,
             max_udp_datagram: limits.max_udp_datagram.as_usize(),

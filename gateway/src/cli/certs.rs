@@ -45,7 +45,11 @@ pub(super) fn run(arguments: &CertsArgs) -> anyhow::Result<ExitCode> {
     let text = match &arguments.command {
         CertsCommand::Create => {
             let made = development()?;
-            let what = if made.created { "made" } else { "already there:" };
+            let what = if made.created {
+                "made"
+            } else {
+                "already there:"
+            };
             format!("{what} {}\n", made.ca_path.display())
         }
         CertsCommand::Show { files } if files.is_empty() => {
@@ -63,7 +67,10 @@ pub(super) fn run(arguments: &CertsArgs) -> anyhow::Result<ExitCode> {
 fn development() -> anyhow::Result<DevelopmentCertificates> {
     let config = serve::read_config(None)?;
     let directory = data_dir(&config).context("there is no data directory: set HOME")?;
-    Ok(DevelopmentCertificates::ensure(&directory.join("certs"), SystemTime::now())?)
+    Ok(DevelopmentCertificates::ensure(
+        &directory.join("certs"),
+        SystemTime::now(),
+    )?)
 }
 
 fn show(files: &[PathBuf]) -> anyhow::Result<String> {
@@ -76,8 +83,16 @@ fn show(files: &[PathBuf]) -> anyhow::Result<String> {
             if !certificate.names.is_empty() {
                 writeln!(text, "  names       {}", certificate.names.join(", "))?;
             }
-            writeln!(text, "  not before  {}", fmt_http_date(certificate.not_before))?;
-            writeln!(text, "  not after   {}", fmt_http_date(certificate.not_after))?;
+            writeln!(
+                text,
+                "  not before  {}",
+                fmt_http_date(certificate.not_before)
+            )?;
+            writeln!(
+                text,
+                "  not after   {}",
+                fmt_http_date(certificate.not_after)
+            )?;
             if certificate.is_ca {
                 writeln!(text, "  authority   yes")?;
             }

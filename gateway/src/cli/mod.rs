@@ -82,7 +82,9 @@ fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
 
 /// Runs a client, which is one task.
 fn on_runtime(client: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(client);
     // Reading a terminal blocks a thread that nothing can wake; it is not waited for.
     runtime.shutdown_background();
@@ -91,8 +93,8 @@ fn on_runtime(client: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow:
 
 /// Says what went wrong and chooses the exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
-    let is_configuration = error.is::<ConfigError>()
-        || matches!(error.downcast_ref(), Some(StartError::Config(_)));
+    let is_configuration =
+        error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StartError::Config(_)));
     if is_configuration {
         terminal::tell(&format!("{error}\n"));
         return ExitCode::from(BAD_CONFIGURATION);

@@ -95,15 +95,29 @@ fn greeting(gateway: &Gateway) -> String {
         let (protocol, name, handler) = (bound.protocol, &bound.name, bound.handler);
         let address = bound.address;
         // Writing to a String cannot fail.
-        writeln!(text, "listening  {protocol:<5} {address:<21} {handler:<7} ({name})").unwrap_or(());
+        writeln!(
+            text,
+            "listening  {protocol:<5} {address:<21} {handler:<7} ({name})"
+        )
+        .unwrap_or(());
     }
     if let Some(ca) = gateway.development_ca() {
         let ca = ca.display();
-        writeln!(text, "TLS uses a development certificate: `roomwire certs trust` says how to trust it").unwrap_or(());
-        writeln!(text, "           or try: curl --cacert {ca} https://localhost:{}/", port(gateway, "https").unwrap_or(8443)).unwrap_or(());
+        writeln!(
+            text,
+            "TLS uses a development certificate: `roomwire certs trust` says how to trust it"
+        )
+        .unwrap_or(());
+        writeln!(
+            text,
+            "           or try: curl --cacert {ca} https://localhost:{}/",
+            port(gateway, "https").unwrap_or(8443)
+        )
+        .unwrap_or(());
     }
     let web = port(gateway, "http").map(|port| format!("open http://localhost:{port}/"));
-    let tcp = port(gateway, "rooms").map(|port| format!("run `nc localhost {port}` and type /join lobby"));
+    let tcp = port(gateway, "rooms")
+        .map(|port| format!("run `nc localhost {port}` and type /join lobby"));
     let first: Vec<String> = web.into_iter().chain(tcp).collect();
     if !first.is_empty() {
         writeln!(text, "try first: {}", first.join(", or ")).unwrap_or(());

@@ -45,10 +45,17 @@ pub(super) struct StatsArgs {
 }
 
 pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
-    let page = arguments.page.clone().unwrap_or_else(|| default_page_path(&arguments.instance));
+    let page = arguments
+        .page
+        .clone()
+        .unwrap_or_else(|| default_page_path(&arguments.instance));
     let mut reader = open(&page)?;
     let mut previous: Option<(Snapshot, Instant)> = None;
-    let mut left = if arguments.watch { arguments.count.unwrap_or(u64::MAX) } else { 1 };
+    let mut left = if arguments.watch {
+        arguments.count.unwrap_or(u64::MAX)
+    } else {
+        1
+    };
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     while left > 0 {
         left -= 1;
@@ -63,9 +70,18 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
         let shown = if arguments.json {
             text::json(&snapshot, state) + "\n"
         } else {
-            let clear = if arguments.watch && is_terminal { "\x1b[H\x1b[2J" } else { "" };
-            let since = previous.as_ref().map(|(snapshot, at)| (snapshot, now - *at));
-            format!("{clear}{}", page_text(&snapshot, state, since, arguments.all))
+            let clear = if arguments.watch && is_terminal {
+                "\x1b[H\x1b[2J"
+            } else {
+                ""
+            };
+            let since = previous
+                .as_ref()
+                .map(|(snapshot, at)| (snapshot, now - *at));
+            format!(
+                "{clear}{}",
+                page_text(&snapshot, state, since, arguments.all)
+            )
         };
         if terminal::print(shown.as_bytes())? == terminal::Reader::Gone {
             break;
@@ -79,10 +95,12 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn open(page: &std::path::Path) -> anyhow::Result<Reader> {
-    Reader::open(page).map_err(|error: ReadError| anyhow::Error::new(error)).context(
-        "no counters to read; is a gateway running? `roomwire serve` starts one, \
+    Reader::open(page)
+        .map_err(|error: ReadError| anyhow::Error::new(error))
+        .context(
+            "no counters to read; is a gateway running? `roomwire serve` starts one, \
          `--instance NAME` chooses another",
-    )
+        )
 }
 
 fn page_text(
@@ -91,7 +109,11 @@ fn page_text(
     previous: Option<(&Snapshot, Duration)>,
     all: bool,
 ) -> String {
-    let options = text::TableOptions { previous, all, ..text::TableOptions::default() };
+    let options = text::TableOptions {
+        previous,
+        all,
+        ..text::TableOptions::default()
+    };
     let head = text::headline(snapshot, state, Clock::unix_ms());
     format!("{head}\n{}", text::table(snapshot, &options))
 }

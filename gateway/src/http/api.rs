@@ -31,11 +31,19 @@ pub(super) fn room_of(call: &Call) -> Result<&str, Problem> {
         Ok(Subject::Room) => Ok(name),
         Ok(Subject::Pattern) => {
             let detail = "a pattern can be joined over WebSocket, TCP and UDP; here name one room";
-            Err(Problem::new(StatusCode::BAD_REQUEST, "pattern_not_allowed", detail))
+            Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "pattern_not_allowed",
+                detail,
+            ))
         }
         Err(error) => {
             let detail = error.to_string();
-            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_room", detail))
+            Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_room",
+                detail,
+            ))
         }
     }
 }
@@ -82,7 +90,13 @@ pub(super) fn rooms(call: &Call) -> Result<Answer, Problem> {
         history_messages: room.history_messages,
         history_bytes: room.history_bytes,
     });
-    Ok(json(StatusCode::OK, &Rooms { rooms: rooms.collect(), total: hub.stats().rooms }))
+    Ok(json(
+        StatusCode::OK,
+        &Rooms {
+            rooms: rooms.collect(),
+            total: hub.stats().rooms,
+        },
+    ))
 }
 
 #[derive(Serialize)]
@@ -102,12 +116,22 @@ pub(super) fn members(call: &Call) -> Result<Answer, Problem> {
     let room = room_of(call)?;
     let max = call.connection.worker.shared.bounds.max_members_listed;
     let limit = limit_of(call, max, max)?;
-    let page = call.connection.worker.shared.hub.members(room, limit).ok_or_else(unknown_room)?;
+    let page = call
+        .connection
+        .worker
+        .shared
+        .hub
+        .members(room, limit)
+        .ok_or_else(unknown_room)?;
     let members = page.members.iter().map(|member| MemberEntry {
         client: ClientId::from_member(member.id).to_string(),
         name: member.name.as_deref(),
     });
-    let body = Members { room, members: members.collect(), member_count: page.total };
+    let body = Members {
+        room,
+        members: members.collect(),
+        member_count: page.total,
+    };
     Ok(json(StatusCode::OK, &body))
 }
 
@@ -126,8 +150,14 @@ pub(super) async fn connections(call: &Call) -> Result<Answer, Problem> {
     let shared = &call.connection.worker.shared;
     let (answer, mut answers) = mpsc::channel(usize::from(shared.workers));
     for worker in 0..shared.workers {
-        let control = Control::List { limit, answer: answer.clone() };
-        shared.hub.send(WorkerId(worker), control).map_err(|_| overloaded())?;
+        let control = Control::List {
+            limit,
+            answer: answer.clone(),
+        };
+        shared
+            .hub
+            .send(WorkerId(worker), control)
+            .map_err(|_| overloaded())?;
     }
     drop(answer);
     let mut connections = Vec::new();
@@ -136,7 +166,9 @@ pub(super) async fn connections(call: &Call) -> Result<Answer, Problem> {
             connections.extend(part);
         }
     };
-    tokio::time::timeout(WORKER_PATIENCE, all).await.map_err(|_| overloaded())?;
+    tokio::time::timeout(WORKER_PATIENCE, all)
+        .await
+        .map_err(|_| overloaded())?;
     connections.sort_by(|a, b| (a.since_ms, &a.id).cmp(&(b.since_ms, &b.id)));
     connections.truncate(limit);
     Ok(json(StatusCode::OK, &Connections { connections }))
@@ -154,8 +186,15 @@ pub(super) async fn close_connection(call: &Call) -> Result<Answer, Problem> {
         return Err(unknown());
     }
     let (answer, mut answers) = mpsc::channel(1);
-    let control = Control::Close { client, reason: CloseReason::Kicked, answer };
-    shared.hub.send(WorkerId(client.worker()), control).map_err(|_| overloaded())?;
+    let control = Control::Close {
+        client,
+        reason: CloseReason::Kicked,
+        answer,
+    };
+    shared
+        .hub
+        .send(WorkerId(client.worker()), control)
+        .map_err(|_| overloaded())?;
     let closed = tokio::time::timeout(WORKER_PATIENCE, answers.recv()).await;
     if closed.map_err(|_| overloaded())?.unwrap_or(false) {
         let mut answer = Response::new(ResponseBody::empty());
@@ -183,7 +222,11 @@ pub(super) fn stats(call: &Call) -> Answer {
 /// `GET /metrics`: the counter page as Prometheus text.
 pub(super) fn metrics(call: &Call) -> Answer {
     let body = prometheus::render(&snapshot(call));
-    with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
+    with_type(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        body,
+    )
 }
 
 fn snapshot(call: &Call) -> Snapshot {
@@ -206,5 +249,9 @@ pub(super) fn ready(call: &Call) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    with_type(status, "text/plain; charset=utf-8", format!("{}\n", phase.as_str()))
+    with_type(
+        status,
+        "text/plain; charset=utf-8",
+        format!("{}\n", phase.as_str()),
+    )
 }

@@ -111,7 +111,9 @@ async fn closing(worker: &Worker) {
 }
 
 async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {
-    let Some(acceptor) = &door.tls else { return detect(stream).await };
+    let Some(acceptor) = &door.tls else {
+        return detect(stream).await;
+    };
     let mut first = [0];
     if stream.peek(&mut first).await? == 0 {
         return Ok(None);
@@ -175,8 +177,16 @@ async fn serve(
 ) {
     let side = Rc::new(RefCell::new(TaskSide::default()));
     let io = Io::Task(Rc::clone(&side));
-    let new = NewSession { io, wire: Wire::Http, listener, peer, permit: None };
-    let Some(slot) = worker.with(|core| core.add(new)) else { return };
+    let new = NewSession {
+        io,
+        wire: Wire::Http,
+        listener,
+        peer,
+        permit: None,
+    };
+    let Some(slot) = worker.with(|core| core.add(new)) else {
+        return;
+    };
     let connection = Rc::new(Connection {
         worker: Rc::clone(&worker),
         listener,
@@ -205,4 +215,3 @@ impl Drop for SessionGuard {
         });
     }
 }
-

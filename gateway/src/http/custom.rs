@@ -67,7 +67,9 @@ impl Request {
     /// The first value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
         let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// The header fields.
@@ -106,7 +108,11 @@ pub struct Reply {
 impl Reply {
     /// A status without a body.
     pub fn status(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// Plain text with status 200.
@@ -131,8 +137,11 @@ impl Reply {
     }
 
     fn of(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::status(StatusCode::OK) }
-            .with_header(CONTENT_TYPE, HeaderValue::from_static(content_type))
+        Self {
+            body: body.into(),
+            ..Self::status(StatusCode::OK)
+        }
+        .with_header(CONTENT_TYPE, HeaderValue::from_static(content_type))
     }
 
     /// The same with another status.
@@ -182,17 +191,28 @@ pub(super) fn announce(connection: &Connection, request: &http::Request<RequestB
 
 /// Has the listeners of a route's event answer; the first that does wins.
 pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
-    let Call { connection, request, parameters } = call;
+    let Call {
+        connection,
+        request,
+        parameters,
+    } = call;
     let (head, body) = request.into_parts();
     let body = Call::body(http::Request::new(body), &connection).await?;
     let request = Request::new(&head, parameters, body, connection.peer);
     let shared = &connection.worker.shared;
     let patience = shared.config.limits.max_request_timeout.get();
-    let gathered = shared.emitter.gather(event, Arc::new(request), Mode::Any, patience).await;
+    let gathered = shared
+        .emitter
+        .gather(event, Arc::new(request), Mode::Any, patience)
+        .await;
     match gathered {
         Ok(gathered) => match gathered.answers_as::<Reply>().into_iter().next() {
             Some(reply) => Ok(reply.into_answer()),
-            None => Err(failed(&connection, event, "it answered with something else than a Reply")),
+            None => Err(failed(
+                &connection,
+                event,
+                "it answered with something else than a Reply",
+            )),
         },
         Err(GatherError::AllRejected(errors)) if errors.is_empty() => Err(Problem::not_found()),
         Err(GatherError::TimedOut(_)) => {
@@ -202,8 +222,10 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
         }
         Err(GatherError::NotDeferred(_)) => {
             let detail = "too much waits already; try again";
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-                .with_header(RETRY_AFTER, HeaderValue::from_static("1")))
+            Err(
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+                    .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
+            )
         }
         Err(error) => Err(failed(&connection, event, &error.to_string())),
     }
@@ -211,5 +233,9 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
 
 fn failed(connection: &Connection, event: &str, error: &str) -> Problem {
     tracing::error!(event, error, peer = %connection.peer, "a route failed");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the route failed")
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the route failed",
+    )
 }

@@ -41,12 +41,20 @@ pub(super) async fn emit(call: Call) -> Result<Answer, Problem> {
     let event = call.parameter("event").to_owned();
     if event.is_empty() || event.len() > MAX_EVENT_BYTES {
         let detail = format!("an event's name has 1 to {MAX_EVENT_BYTES} bytes");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_event", detail));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_event",
+            detail,
+        ));
     }
     // Their listeners rely on what the gateway says; a route's event is for requests alone.
     if RESERVED.contains(&event.as_str()) || event.contains(' ') {
         let detail = "this event is the gateway's own and cannot be emitted from outside";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "reserved_event", detail));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "reserved_event",
+            detail,
+        ));
     }
     let empty = http_body::Body::is_end_stream(call.request.body());
     if !empty && !is_json(call.request.headers()) {
@@ -55,15 +63,29 @@ pub(super) async fn emit(call: Call) -> Result<Answer, Problem> {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Problem::new(status, "unsupported_media_type", detail));
     }
-    let Call { connection, request, .. } = call;
+    let Call {
+        connection,
+        request,
+        ..
+    } = call;
     let mut body = Call::body(request, &connection).await?;
     if body.is_empty() {
         body = bytes::Bytes::from_static(b"null");
     }
     json_text::check(&body).map_err(|_| {
         connection.worker.count(Id::ErrorsJson);
-        Problem::new(StatusCode::BAD_REQUEST, "bad_json", "the body is not valid JSON")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_json",
+            "the body is not valid JSON",
+        )
     })?;
     let listened = connection.worker.shared.emitter.emit(&event, &Json(body));
-    Ok(json(StatusCode::OK, &Emitted { event: &event, listened }))
+    Ok(json(
+        StatusCode::OK,
+        &Emitted {
+            event: &event,
+            listened,
+        },
+    ))
 }

@@ -67,7 +67,13 @@ impl Watcher {
             }
             let io = Io::Task(Rc::clone(side));
             let (listener, peer) = (connection.listener, connection.peer);
-            let new = NewSession { io, wire, listener, peer, permit: None };
+            let new = NewSession {
+                io,
+                wire,
+                listener,
+                peer,
+                permit: None,
+            };
             let slot = core.add(new).ok_or_else(overloaded)?;
             core.waiters += 1;
             let joined = core.watch(slot, room, since.copied());
@@ -89,10 +95,23 @@ impl Core {
         room: &str,
         since: Option<Position>,
     ) -> Result<Joined<Arc<Message>>, Refusal> {
-        let Some(session) = self.session(slot) else { return Err(Refusal::overloaded()) };
-        let member = Member { id: session.id.member(), name: None };
-        let join = Join { subject: room, member, since, presence: false, watch: true };
-        self.seats.join(slot, join, self.now_ms).map_err(|error| self.refuse(error))
+        let Some(session) = self.session(slot) else {
+            return Err(Refusal::overloaded());
+        };
+        let member = Member {
+            id: session.id.member(),
+            name: None,
+        };
+        let join = Join {
+            subject: room,
+            member,
+            since,
+            presence: false,
+            watch: true,
+        };
+        self.seats
+            .join(slot, join, self.now_ms)
+            .map_err(|error| self.refuse(error))
     }
 
     /// Takes queued bytes of an event stream; `None` once it has ended and all is taken.
@@ -107,7 +126,9 @@ impl Core {
         let taken = self.session(slot).map_or_else(Vec::new, |session| {
             let mut bytes = Vec::new();
             while bytes.len() < TAKEN_BYTES {
-                let Some((frame, _)) = session.outbox.pop() else { break };
+                let Some((frame, _)) = session.outbox.pop() else {
+                    break;
+                };
                 bytes.extend_from_slice(frame.bytes());
             }
             session.stalled_ms = None;
@@ -151,13 +172,17 @@ pub(super) fn open(call: &Call) -> Result<Answer, Problem> {
     if call.request.method() == http::Method::HEAD {
         return Ok(with_type(StatusCode::OK, "text/event-stream", Bytes::new()));
     }
-    let last = call.request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let last = call
+        .request
+        .headers()
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok());
     // A client cannot choose what its browser remembers, so an id that is not ours is not an error:
     // it is a place that no longer exists.
     let since = last.map(str::to_owned).or_else(|| call.query("since"));
-    let since = since.filter(|text| !text.is_empty()).map(|text| {
-        parse_position(&text).unwrap_or_else(|| crate::session::position("", 0))
-    });
+    let since = since
+        .filter(|text| !text.is_empty())
+        .map(|text| parse_position(&text).unwrap_or_else(|| crate::session::position("", 0)));
     call.connection.worker.count(Id::EventStreams);
     let side = Rc::new(RefCell::new(TaskSide::of(&call.connection.side)));
     let opened = Watcher::open(&call.connection, &side, Wire::Events, room, since.as_ref());
@@ -174,7 +199,11 @@ pub(super) fn open(call: &Call) -> Result<Answer, Problem> {
         event::message(&mut json, &stored.message.view(room, stored.offset));
         sse::message(&mut first, &joined.epoch, stored.offset, &json);
     }
-    let stream = EventStream { watcher, side, first: first.into() };
+    let stream = EventStream {
+        watcher,
+        side,
+        first: first.into(),
+    };
     let mut answer = Response::new(ResponseBody::Events(stream));
     let headers = answer.headers_mut();
     let event_stream = HeaderValue::from_static("text/event-stream");

@@ -73,14 +73,20 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
             Some(Err(error)) => return failed(connection, &error),
             Some(Ok((request, reply))) => {
                 let connection = Rc::clone(connection);
-                worker.scope.spawn("http/2 stream", answer(connection, request, reply));
+                worker
+                    .scope
+                    .spawn("http/2 stream", answer(connection, request, reply));
             }
         }
     }
 }
 
 fn failed(connection: &Connection, error: &h2::Error) {
-    let id = if error.is_io() { Id::HttpConnectionErrors } else { Id::HttpBadRequests };
+    let id = if error.is_io() {
+        Id::HttpConnectionErrors
+    } else {
+        Id::HttpBadRequests
+    };
     connection.worker.count(id);
     tracing::debug!(peer = %connection.peer, %error, "http/2 connection failed");
 }
@@ -110,7 +116,8 @@ async fn send(
     // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
     head.headers.remove(http::header::CONNECTION);
     if let Some(length) = body.size_hint().exact() {
-        head.headers.insert(http::header::CONTENT_LENGTH, length.into());
+        head.headers
+            .insert(http::header::CONTENT_LENGTH, length.into());
     }
     let end = body.is_end_stream();
     let mut stream = reply.send_response(Response::from_parts(head, ()), end)?;
@@ -125,8 +132,12 @@ async fn send(
                 return Ok(());
             }
         };
-        let Some(Ok(frame)) = frame else { return stream.send_data(Bytes::new(), true) };
-        let Ok(data) = frame.into_data() else { continue };
+        let Some(Ok(frame)) = frame else {
+            return stream.send_data(Bytes::new(), true);
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         let last = body.is_end_stream();
         send_data(&mut stream, data, last).await?;
         if last {
@@ -155,5 +166,9 @@ async fn send_data(
             return Ok(());
         }
     }
-    if last { stream.send_data(Bytes::new(), true) } else { Ok(()) }
+    if last {
+        stream.send_data(Bytes::new(), true)
+    } else {
+        Ok(())
+    }
 }

@@ -40,7 +40,11 @@ pub(super) async fn publish(call: Call) -> Result<Answer, Problem> {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Problem::new(status, "unsupported_media_type", detail));
     }
-    let Call { connection, request, .. } = call;
+    let Call {
+        connection,
+        request,
+        ..
+    } = call;
     let body = Call::body(request, &connection).await?;
     let publication = command::parse_publication(&body).map_err(|error| {
         connection.worker.count(counter_of(error.code));
@@ -52,22 +56,40 @@ pub(super) async fn publish(call: Call) -> Result<Answer, Problem> {
     if data.len() > max {
         connection.worker.count(Id::ErrorsTooLarge);
         let detail = format!("data is at most {max} bytes (limits.max_message)");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            detail,
+        ));
     }
     let published = connection
         .worker
         .with(|core| core.publish(&room, from, data, None, key.as_deref()))?;
     // A repeated key publishes nothing, so nothing is created.
-    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if published.duplicate {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     let epoch = published.epoch.to_string();
-    Ok(json(status, &Published { room: &room, epoch, offset: published.offset }))
+    Ok(json(
+        status,
+        &Published {
+            room: &room,
+            epoch,
+            offset: published.offset,
+        },
+    ))
 }
-
 
 /// Whether the body says it is JSON (RFC 9110 §8.3; parameters do not matter).
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
@@ -75,14 +97,20 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 pub(super) async fn read(call: &Call) -> Result<Answer, Problem> {
     let room = room_of(call)?;
     let shared = &call.connection.worker.shared;
-    let limit = limit_of(call, shared.bounds.max_history_page, shared.bounds.max_history_page)?;
+    let limit = limit_of(
+        call,
+        shared.bounds.max_history_page,
+        shared.bounds.max_history_page,
+    )?;
     let since = since_of(call)?;
     let wait = wait_of(call)?;
     let now_ms = shared.clock.now_ms();
     let page = shared.hub.history(room, since, limit, now_ms);
     let nothing_new = page.as_ref().is_none_or(|page| page.messages.is_empty());
     if wait.is_zero() || limit == 0 || !nothing_new {
-        return page.map(|page| render(room, &page)).ok_or_else(unknown_room);
+        return page
+            .map(|page| render(room, &page))
+            .ok_or_else(unknown_room);
     }
     call.connection.worker.count(Id::LongPolls);
     let side = Rc::new(RefCell::new(TaskSide::default()));
@@ -97,10 +125,16 @@ pub(super) async fn read(call: &Call) -> Result<Answer, Problem> {
     }
     // A `since` of another epoch, or none at all, means everything from here on.
     let from = since.filter(|since| since.epoch == joined.epoch);
-    let from = from.unwrap_or(Position { epoch: joined.epoch, offset: joined.offset });
-    let page = shared.hub.history(room, Some(from), limit, shared.clock.now_ms());
+    let from = from.unwrap_or(Position {
+        epoch: joined.epoch,
+        offset: joined.offset,
+    });
+    let page = shared
+        .hub
+        .history(room, Some(from), limit, shared.clock.now_ms());
     drop(watcher);
-    page.map(|page| render(room, &page)).ok_or_else(unknown_room)
+    page.map(|page| render(room, &page))
+        .ok_or_else(unknown_room)
 }
 
 /// Resolves when a message came for the long poll, or it is to end.
@@ -129,7 +163,9 @@ fn wait_of(call: &Call) -> Result<Duration, Problem> {
 
 /// Reads `since=epoch:offset` from the query.
 fn since_of(call: &Call) -> Result<Option<Position>, Problem> {
-    let Some(text) = call.query("since").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = call.query("since").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     parse_position(&text).map(Some).ok_or_else(|| {
         let detail = "since must be epoch:offset, as ids of events are";
         Problem::new(StatusCode::BAD_REQUEST, "bad_query", detail)
@@ -144,8 +180,17 @@ pub(super) fn parse_position(text: &str) -> Option<Position> {
 
 fn render(room: &str, page: &HistoryPage<Arc<Message>>) -> Answer {
     let mut body = Vec::new();
-    let views = page.messages.iter().map(|stored| stored.message.view(room, stored.offset));
-    event::history_page(&mut body, room, &page.epoch, page.offset, page.recovered, views);
+    let views = page
+        .messages
+        .iter()
+        .map(|stored| stored.message.view(room, stored.offset));
+    event::history_page(
+        &mut body,
+        room,
+        &page.epoch,
+        page.offset,
+        page.recovered,
+        views,
+    );
     with_type(StatusCode::OK, "application/json", body)
 }
-

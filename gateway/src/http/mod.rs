@@ -20,9 +20,9 @@ mod router;
 mod service;
 mod upgrade;
 
+pub(crate) use connection::serve_connection;
+pub(crate) use custom::route_event;
 pub use custom::{Reply, Request};
 pub use emit::Json;
-pub(crate) use custom::route_event;
-pub(crate) use router::Target;
-pub(crate) use connection::serve_connection;
 pub(crate) use router::Router;
+pub(crate) use router::Target;

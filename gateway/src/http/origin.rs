@@ -14,17 +14,32 @@ pub(crate) fn is_allowed(
     bound: SocketAddr,
     listed: &[String],
 ) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if listed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    if listed
+        .iter()
+        .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    {
         return true;
     }
-    let Ok(uri) = origin.parse::<Uri>() else { return false };
-    let Some(theirs) = uri.authority() else { return false };
+    let Ok(uri) = origin.parse::<Uri>() else {
+        return false;
+    };
+    let Some(theirs) = uri.authority() else {
+        return false;
+    };
     let Some(ours) = authority.and_then(|text| text.parse::<http::uri::Authority>().ok()) else {
         return false;
     };
-    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let default = if uri.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
     let same = theirs.host().eq_ignore_ascii_case(ours.host())
         && theirs.port_u16().unwrap_or(default) == ours.port_u16().unwrap_or(default);
     // Without this, a name that an attacker points at 127.0.0.1 would be "our own" (DNS rebinding).
@@ -56,19 +71,73 @@ mod tests {
     fn a_browser_acts_only_from_our_own_pages_or_listed_ones() {
         let (local, public) = ("127.0.0.1:8080", "192.0.2.1:8080");
         check(None, "localhost:8080", local, &[], true);
-        check(Some("http://localhost:8080"), "localhost:8080", local, &[], true);
-        check(Some("http://127.0.0.1:8080"), "127.0.0.1:8080", local, &[], true);
-        check(Some("http://[::1]:8080"), "[::1]:8080", "[::1]:8080", &[], true);
-        check(Some("http://evil.example"), "localhost:8080", local, &[], false);
-        check(Some("http://localhost:3000"), "localhost:8080", local, &[], false);
+        check(
+            Some("http://localhost:8080"),
+            "localhost:8080",
+            local,
+            &[],
+            true,
+        );
+        check(
+            Some("http://127.0.0.1:8080"),
+            "127.0.0.1:8080",
+            local,
+            &[],
+            true,
+        );
+        check(
+            Some("http://[::1]:8080"),
+            "[::1]:8080",
+            "[::1]:8080",
+            &[],
+            true,
+        );
+        check(
+            Some("http://evil.example"),
+            "localhost:8080",
+            local,
+            &[],
+            false,
+        );
+        check(
+            Some("http://localhost:3000"),
+            "localhost:8080",
+            local,
+            &[],
+            false,
+        );
         check(Some("null"), "localhost:8080", local, &[], false);
-        check(Some("https://chat.example"), "chat.example", public, &[], true);
-        check(Some("https://chat.example"), "chat.example:8443", public, &[], false);
-        check(Some("https://app.example"), "localhost:8080", local, &["https://app.example"], true);
+        check(
+            Some("https://chat.example"),
+            "chat.example",
+            public,
+            &[],
+            true,
+        );
+        check(
+            Some("https://chat.example"),
+            "chat.example:8443",
+            public,
+            &[],
+            false,
+        );
+        check(
+            Some("https://app.example"),
+            "localhost:8080",
+            local,
+            &["https://app.example"],
+            true,
+        );
     }
 
     #[test]
     fn a_name_pointed_at_loopback_is_not_our_own() {
-        check(Some("http://evil.example:8080"), "evil.example:8080", "127.0.0.1:8080", &[], false);
+        check(
+            Some("http://evil.example:8080"),
+            "evil.example:8080",
+            "127.0.0.1:8080",
+            &[],
+            false,
+        );
     }
 }

@@ -24,14 +24,34 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("chart.js", SCRIPT, include_bytes!("../../pages/chart.js")),
     ("chat.css", CSS, include_bytes!("../../pages/chat.css")),
     ("chat.js", SCRIPT, include_bytes!("../../pages/chat.js")),
-    ("conversation.js", SCRIPT, include_bytes!("../../pages/conversation.js")),
-    ("data_view.js", SCRIPT, include_bytes!("../../pages/data_view.js")),
+    (
+        "conversation.js",
+        SCRIPT,
+        include_bytes!("../../pages/conversation.js"),
+    ),
+    (
+        "data_view.js",
+        SCRIPT,
+        include_bytes!("../../pages/data_view.js"),
+    ),
     ("dom.js", SCRIPT, include_bytes!("../../pages/dom.js")),
-    ("figures.js", SCRIPT, include_bytes!("../../pages/figures.js")),
+    (
+        "figures.js",
+        SCRIPT,
+        include_bytes!("../../pages/figures.js"),
+    ),
     ("icon.svg", SVG, include_bytes!("../../pages/icon.svg")),
-    ("roomwire.js", SCRIPT, include_bytes!("../../../clients/js/roomwire.js")),
+    (
+        "roomwire.js",
+        SCRIPT,
+        include_bytes!("../../../clients/js/roomwire.js"),
+    ),
     ("table.js", SCRIPT, include_bytes!("../../pages/table.js")),
-    ("timeline.js", SCRIPT, include_bytes!("../../pages/timeline.js")),
+    (
+        "timeline.js",
+        SCRIPT,
+        include_bytes!("../../pages/timeline.js"),
+    ),
 ];
 
 /// `GET /`
@@ -59,12 +79,18 @@ pub(super) fn asset(name: &str) -> Result<Answer, Problem> {
     let found = ASSETS.iter().find(|(known, _, _)| *known == name);
     let (_, content_type, content) = found.ok_or_else(Problem::not_found)?;
     let mut answer = with_type(StatusCode::OK, content_type, Bytes::from_static(content));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(answer)
 }
 
 /// `GET /openapi.json`
 pub(super) fn openapi() -> Answer {
     let description = include_bytes!("openapi.json");
-    with_type(StatusCode::OK, "application/json", Bytes::from_static(description))
+    with_type(
+        StatusCode::OK,
+        "application/json",
+        Bytes::from_static(description),
+    )
 }

@@ -23,7 +23,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), header: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            header: None,
+        }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -42,7 +47,13 @@ impl Problem {
     pub(crate) fn into_answer(self) -> Answer {
         let mut body = Vec::new();
         let title = self.status.canonical_reason().unwrap_or("Problem");
-        problem::render(&mut body, self.status.as_u16(), title, &self.detail, self.code);
+        problem::render(
+            &mut body,
+            self.status.as_u16(),
+            title,
+            &self.detail,
+            self.code,
+        );
         let mut answer = with_type(self.status, "application/problem+json", body);
         if let Some((name, value)) = self.header {
             answer.headers_mut().insert(name, value);
@@ -76,7 +87,9 @@ pub(crate) fn with_type(
 ) -> Answer {
     let mut answer = Response::new(ResponseBody::Whole(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -85,8 +98,12 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
         Ok(body) => with_type(status, "application/json", body),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "please report this")
-                .into_answer()
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "please report this",
+            )
+            .into_answer()
         }
     }
 }

@@ -69,7 +69,11 @@ const BUILT_IN: &[(Method, &str, Target)] = &[
     (Method::GET, "/openapi.json", Target::OpenApi),
     (Method::GET, "/readyz", Target::Ready),
     (Method::GET, "/v1/connections", Target::Connections),
-    (Method::DELETE, "/v1/connections/{id}", Target::CloseConnection),
+    (
+        Method::DELETE,
+        "/v1/connections/{id}",
+        Target::CloseConnection,
+    ),
     (Method::POST, "/v1/emit/{event}", Target::Emit),
     (Method::GET, "/v1/rooms", Target::Rooms),
     (Method::GET, "/v1/rooms/{room}/events", Target::Events),
@@ -108,7 +112,10 @@ impl Router {
             Some(index) => index,
             None => {
                 self.paths.insert(path, self.entries.len())?;
-                self.entries.push(Entry { path: path.to_owned(), methods: Vec::new() });
+                self.entries.push(Entry {
+                    path: path.to_owned(),
+                    methods: Vec::new(),
+                });
                 self.entries.len() - 1
             }
         };
@@ -120,15 +127,25 @@ impl Router {
 
     /// Finds what answers `method` on `path`. HEAD is answered by what answers GET.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Match {
-        let Ok(matched) = self.paths.at(path) else { return Match::None };
-        let Some(entry) = self.entries.get(*matched.value) else { return Match::None };
-        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let Ok(matched) = self.paths.at(path) else {
+            return Match::None;
+        };
+        let Some(entry) = self.entries.get(*matched.value) else {
+            return Match::None;
+        };
+        let wanted = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
         let Some((_, target)) = entry.methods.iter().find(|(known, _)| known == wanted) else {
             return Match::WrongMethod(entry.allow());
         };
         let mut parameters = Parameters::new();
         for (name, value) in matched.params.iter() {
-            let Ok(value) = percent_decode_str(value).decode_utf8() else { return Match::BadPath };
+            let Ok(value) = percent_decode_str(value).decode_utf8() else {
+                return Match::BadPath;
+            };
             parameters.push((name.to_owned(), value.into_owned()));
         }
         Match::Found(target.clone(), parameters)
@@ -138,7 +155,11 @@ impl Router {
 impl Entry {
     /// The value of `Allow` (RFC 9110 §10.2.1).
     fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let mut methods: Vec<&str> = self
+            .methods
+            .iter()
+            .map(|(method, _)| method.as_str())
+            .collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -154,7 +175,9 @@ mod tests {
     #[test]
     fn a_path_parameter_is_decoded_once() {
         let found = Router::built_in().find(&Method::GET, "/v1/rooms/a%2Fb%2525/members");
-        let Match::Found(target, parameters) = found else { panic!("{found:?}") };
+        let Match::Found(target, parameters) = found else {
+            panic!("{found:?}")
+        };
         assert_eq!(target, Target::Members);
         assert_eq!(parameters, [("room".to_owned(), "a/b%25".to_owned())]);
     }
@@ -162,7 +185,9 @@ mod tests {
     #[test]
     fn a_path_without_the_method_names_those_it_has() {
         let found = Router::built_in().find(&Method::PUT, "/v1/rooms/a/messages");
-        let Match::WrongMethod(allow) = found else { panic!("{found:?}") };
+        let Match::WrongMethod(allow) = found else {
+            panic!("{found:?}")
+        };
         assert_eq!(allow, "GET, POST, HEAD, OPTIONS");
     }
 
@@ -177,7 +202,9 @@ mod tests {
         let mut router = Router::built_in();
         let target = Target::Custom(Arc::from("GET /"));
         router.add(Method::GET, "/", target.clone()).unwrap();
-        let Match::Found(found, _) = router.find(&Method::GET, "/") else { panic!() };
+        let Match::Found(found, _) = router.find(&Method::GET, "/") else {
+            panic!()
+        };
         assert_eq!(found, target);
     }
 

@@ -33,7 +33,9 @@ impl Call {
     pub(crate) fn query(&self, name: &str) -> Option<String> {
         let query = self.request.uri().query()?;
         let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// The whole body under the configured limits.
@@ -44,21 +46,27 @@ impl Call {
         let limits = &connection.worker.shared.config.limits;
         let max = limits.max_body.as_usize();
         let patience = limits.header_timeout.get();
-        request.into_body().collect_within(max, patience).await.map_err(|error| match error {
-            CollectError::TooLarge => {
-                connection.worker.count(Id::ErrorsTooLarge);
-                let detail = format!("a body is at most {max} bytes (limits.max_body)");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-            }
-            CollectError::TimedOut => {
-                connection.worker.count(Id::HttpTimeouts);
-                let detail = "the body did not come in time";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
-            }
-            CollectError::Failed => {
-                Problem::new(StatusCode::BAD_REQUEST, "bad_body", "the body did not come whole")
-            }
-        })
+        request
+            .into_body()
+            .collect_within(max, patience)
+            .await
+            .map_err(|error| match error {
+                CollectError::TooLarge => {
+                    connection.worker.count(Id::ErrorsTooLarge);
+                    let detail = format!("a body is at most {max} bytes (limits.max_body)");
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+                }
+                CollectError::TimedOut => {
+                    connection.worker.count(Id::HttpTimeouts);
+                    let detail = "the body did not come in time";
+                    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+                }
+                CollectError::Failed => Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "bad_body",
+                    "the body did not come whole",
+                ),
+            })
     }
 }
 
@@ -80,9 +88,10 @@ pub(crate) async fn respond(
         _ => Id::HttpResponsesServerError,
     };
     connection.worker.count(class);
-    answer
-        .headers_mut()
-        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if head {
         strip_body(&mut answer);
     }
@@ -93,7 +102,9 @@ pub(crate) async fn respond(
 fn strip_body(answer: &mut Answer) {
     let body = std::mem::replace(answer.body_mut(), ResponseBody::empty());
     if let ResponseBody::Whole(bytes) = body {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, bytes.len().into());
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, bytes.len().into());
     }
 }
 
@@ -115,14 +126,27 @@ async fn dispatch(
     let opens = matches!(target, Target::WebSocket | Target::Echo);
     if !reads || opens {
         let bound = listener(connection).address;
-        if !origin::is_allowed(request.headers(), authority(&request), bound, &shared.config.gateway.origins) {
+        if !origin::is_allowed(
+            request.headers(),
+            authority(&request),
+            bound,
+            &shared.config.gateway.origins,
+        ) {
             connection.worker.count(Id::HttpOriginRefused);
             let detail = "this Origin may not act here; list it in gateway.origins";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", detail));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                detail,
+            ));
         }
     }
     custom::announce(connection, &request);
-    let call = Call { connection: Rc::clone(connection), request, parameters };
+    let call = Call {
+        connection: Rc::clone(connection),
+        request,
+        parameters,
+    };
     match target {
         Target::Admin => Ok(page::admin()),
         Target::Asset => page::asset(call.parameter("file")),
@@ -150,7 +174,10 @@ async fn dispatch(
 fn find(connection: &Connection, request: &Request<RequestBody>) -> Match {
     let shared = &connection.worker.shared;
     let path = request.uri().path();
-    let config = shared.config.listeners.get(usize::from(connection.listener));
+    let config = shared
+        .config
+        .listeners
+        .get(usize::from(connection.listener));
     if let Some(route) = config.and_then(|config| config.routes.get(path)) {
         let target = match route {
             Route::Rooms => Target::WebSocket,
@@ -179,8 +206,17 @@ fn wrong_method(method: &Method, allow: &str) -> Result<Answer, Problem> {
 
 /// The host the client asked for: HTTP/2's `:authority`, else `Host`.
 pub(crate) fn authority(request: &Request<RequestBody>) -> Option<&str> {
-    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
+    let host = || {
+        request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+    };
+    request
+        .uri()
+        .authority()
+        .map(http::uri::Authority::as_str)
+        .or_else(host)
 }
 
 /// The listener that the connection came by.

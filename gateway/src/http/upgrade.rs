@@ -7,8 +7,8 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use roomwire_metrics::Id;
-use roomwire_protocols::websocket::handshake;
 use roomwire_protocols::websocket::Decoder;
+use roomwire_protocols::websocket::handshake;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
@@ -26,7 +26,11 @@ pub(super) enum Handler {
 
 /// Answers a handshake; the socket follows when hyper has sent the answer.
 pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
-    let Call { connection, mut request, .. } = call;
+    let Call {
+        connection,
+        mut request,
+        ..
+    } = call;
     let accepted = accept(&request).inspect_err(|_| {
         connection.worker.count(Id::WebsocketHandshakesRefused);
     })?;
@@ -39,7 +43,10 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let key = HeaderValue::from_str(&accepted.accept_key);
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key.expect("base64 is a header value"));
+    headers.insert(
+        header::SEC_WEBSOCKET_ACCEPT,
+        key.expect("base64 is a header value"),
+    );
     if let (Some(subprotocol), Handler::Rooms) = (accepted.subprotocol, handler) {
         let value = HeaderValue::from_static(subprotocol);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
@@ -50,9 +57,16 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
 fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem> {
     if request.version() == Version::HTTP_2 {
         let detail = "WebSocket over HTTP/2 is not available; connect with HTTP/1.1";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "no_websocket_over_http2", detail));
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "no_websocket_over_http2",
+            detail,
+        ));
     }
-    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
     let parts = handshake::Request {
         method: request.method().as_str(),
         version11_or_newer: request.version() >= Version::HTTP_11,
@@ -62,8 +76,10 @@ fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem
         let status = StatusCode::from_u16(rejected.status).unwrap_or(StatusCode::BAD_REQUEST);
         let problem = Problem::new(status, "bad_handshake", rejected.reason);
         match rejected.header {
-            Some((name, value)) => problem
-                .with_header(HeaderName::from_static(name), HeaderValue::from_static(value)),
+            Some((name, value)) => problem.with_header(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            ),
             None => problem,
         }
     })
@@ -77,13 +93,17 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Ha
             return;
         }
     };
-    let Some(stream) = take_stream(upgraded) else { return };
+    let Some(stream) = take_stream(upgraded) else {
+        return;
+    };
     connection.worker.count(Id::WebsocketHandshakes);
     let wire = match handler {
         Handler::Rooms => Wire::WebSocket(Decoder::new()),
         Handler::Echo => Wire::WebSocketEcho(Decoder::new()),
     };
-    let Some(permit) = connection.permit.borrow_mut().take() else { return };
+    let Some(permit) = connection.permit.borrow_mut().take() else {
+        return;
+    };
     let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit);
     connection.worker.with(|core| core.add(new));
 }

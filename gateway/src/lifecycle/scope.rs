@@ -36,7 +36,10 @@ impl Scope {
     pub(crate) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
         self.inner.running.set(self.inner.running.get() + 1);
         let running = Running(Rc::clone(&self.inner));
-        #[allow(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the one place that spawns"
+        )]
         let handle = tokio::task::spawn_local(async move {
             let _running = running;
             task.await;

@@ -34,7 +34,9 @@ pub(crate) fn accept(worker: &Rc<Worker>, socket: StreamSocket) -> io::Result<()
         tls: socket.tls.map(tokio_rustls::TlsAcceptor::from),
     });
     let phase = worker.shared.phase.subscribe();
-    worker.scope.spawn("accept", accept_loop(listener, door, phase));
+    worker
+        .scope
+        .spawn("accept", accept_loop(listener, door, phase));
     Ok(())
 }
 
@@ -119,7 +121,7 @@ impl Door {
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| {
-        exhausted.iter().any(|errno| errno.raw_os_error() == code)
-    })
+    error
+        .raw_os_error()
+        .is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
 }

@@ -98,21 +98,38 @@ pub(crate) fn bind_all(
             // same user take half of our connections. A socket without it finds that out.
             drop(open(address, config.protocol, Sharing::Alone).map_err(failed)?);
         }
-        let sharing = if workers > 1 { Sharing::WithWorkers } else { Sharing::Alone };
+        let sharing = if workers > 1 {
+            Sharing::WithWorkers
+        } else {
+            Sharing::Alone
+        };
         for sockets in &mut per_worker {
             let socket = open(address, config.protocol, sharing).map_err(failed)?;
             // With port 0 the first worker's socket decides which port it is.
             address = socket
                 .local_addr()
-                .and_then(|bound| bound.as_socket().ok_or(io::ErrorKind::Unsupported.into()))
+                .and_then(|bound| {
+                    bound
+                        .as_socket()
+                        .ok_or_else(|| io::ErrorKind::Unsupported.into())
+                })
                 .map_err(failed)?;
             let handler = config.handler;
             if config.protocol == Protocol::Udp {
                 let socket = socket.into();
-                sockets.endpoints.push(DatagramSocket { socket, handler, listener });
+                sockets.endpoints.push(DatagramSocket {
+                    socket,
+                    handler,
+                    listener,
+                });
             } else {
                 let (socket, tls) = (socket.into(), tls(config));
-                sockets.streams.push(StreamSocket { socket, handler, listener, tls });
+                sockets.streams.push(StreamSocket {
+                    socket,
+                    handler,
+                    listener,
+                    tls,
+                });
             }
         }
         addresses.push(BoundAddress {
@@ -122,7 +139,10 @@ pub(crate) fn bind_all(
             address,
         });
     }
-    Ok(Bound { per_worker, addresses })
+    Ok(Bound {
+        per_worker,
+        addresses,
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +182,17 @@ fn failure(config: &ListenerConfig, source: io::Error) -> BindError {
     let (listener, protocol, address) =
         (config.name.clone(), config.protocol.as_str(), config.bind);
     if source.kind() == io::ErrorKind::AddrInUse {
-        BindError::InUse { listener, protocol, address }
+        BindError::InUse {
+            listener,
+            protocol,
+            address,
+        }
     } else {
-        BindError::Io { listener, protocol, address, source }
+        BindError::Io {
+            listener,
+            protocol,
+            address,
+            source,
+        }
     }
 }

@@ -4,6 +4,6 @@
 mod accept;
 mod bind;
 
-pub use bind::BindError;
 pub(crate) use accept::{Door, accept};
+pub use bind::BindError;
 pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all};

@@ -20,9 +20,10 @@ impl Core {
         self.emit_message(slot, input);
         let parsed = chat::parse(input);
         let done = match parsed {
-            Err(ChatError::NotUtf8) => {
-                Err(Refusal::new(ErrorCode::BadUtf8, "that line is not UTF-8; it was not sent"))
-            }
+            Err(ChatError::NotUtf8) => Err(Refusal::new(
+                ErrorCode::BadUtf8,
+                "that line is not UTF-8; it was not sent",
+            )),
             Ok(ChatLine::Empty) => Ok(()),
             Ok(ChatLine::Help) => {
                 self.say_plain(slot, chat::HELP);
@@ -46,7 +47,8 @@ impl Core {
             Ok(ChatLine::Text(text)) => self.chat_text(slot, current.as_deref(), text),
         };
         if let Err(refusal) = done {
-            self.lane.increment(super::command::counter_of(refusal.code));
+            self.lane
+                .increment(super::command::counter_of(refusal.code));
             self.notice(slot, &refusal.text);
         }
     }
@@ -65,7 +67,11 @@ impl Core {
             return Ok(());
         }
         *current = Some(Arc::clone(&joined.subject));
-        let members = self.shared.hub.members(subject, 0).map_or(1, |page| page.total);
+        let members = self
+            .shared
+            .hub
+            .members(subject, 0)
+            .map_or(1, |page| page.total);
         let others = match members.saturating_sub(1) {
             0 => "nobody else is here yet".to_owned(),
             1 => "one other is here".to_owned(),
@@ -93,7 +99,11 @@ impl Core {
 
     fn who(&mut self, slot: u32, current: Option<&str>) -> Result<(), Refusal> {
         let room = current.ok_or_else(in_no_room)?;
-        let page = self.shared.hub.members(room, WHO_LISTED).unwrap_or_default();
+        let page = self
+            .shared
+            .hub
+            .members(room, WHO_LISTED)
+            .unwrap_or_default();
         let names: Vec<String> = page
             .members
             .iter()
@@ -103,17 +113,16 @@ impl Core {
             })
             .collect();
         let more = page.total.saturating_sub(names.len());
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         self.notice(slot, &format!("in {room}: {}{more}", names.join(", ")));
         Ok(())
     }
 
-    fn chat_text(
-        &mut self,
-        slot: u32,
-        current: Option<&str>,
-        text: &str,
-    ) -> Result<(), Refusal> {
+    fn chat_text(&mut self, slot: u32, current: Option<&str>, text: &str) -> Result<(), Refusal> {
         let room = current.ok_or_else(in_no_room)?;
         let mut data = Vec::with_capacity(text.len() + 2);
         chat::json_string(&mut data, text);
@@ -122,5 +131,8 @@ impl Core {
 }
 
 fn in_no_room() -> Refusal {
-    Refusal::new(ErrorCode::NotAMember, "you are in no room: /join ROOM first, /help helps")
+    Refusal::new(
+        ErrorCode::NotAMember,
+        "you are in no room: /join ROOM first, /help helps",
+    )
 }

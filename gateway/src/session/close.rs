@@ -120,9 +120,14 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_word_and_a_counter_of_its_own() {
-        let words: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.info().word).collect();
-        let counters: HashSet<_> =
-            CloseReason::ALL.iter().map(|reason| reason.info().counter as u16).collect();
+        let words: HashSet<_> = CloseReason::ALL
+            .iter()
+            .map(|reason| reason.info().word)
+            .collect();
+        let counters: HashSet<_> = CloseReason::ALL
+            .iter()
+            .map(|reason| reason.info().counter as u16)
+            .collect();
         assert_eq!(words.len(), CloseReason::ALL.len());
         assert_eq!(counters.len(), CloseReason::ALL.len());
     }

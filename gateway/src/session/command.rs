@@ -26,12 +26,7 @@ impl Core {
         self.parsed(slot, input.as_bytes(), command::parse_text(input));
     }
 
-    fn parsed(
-        &mut self,
-        slot: u32,
-        input: &[u8],
-        parsed: Result<Envelope<'_>, CommandError>,
-    ) {
+    fn parsed(&mut self, slot: u32, input: &[u8], parsed: Result<Envelope<'_>, CommandError>) {
         self.lane.increment(Id::CommandsIn);
         self.emit_message(slot, input);
         match parsed {
@@ -47,7 +42,12 @@ impl Core {
     fn obey(&mut self, slot: u32, id: Option<u64>, command: Command<'_>) {
         let done = match command {
             Command::Hello { token: _, name } => self.hello(slot, id, name.as_deref()),
-            Command::Join { room, since, presence, cookie } => {
+            Command::Join {
+                room,
+                since,
+                presence,
+                cookie,
+            } => {
                 let since = since.map(|since| position(&since.epoch, since.offset));
                 if self.must_prove(slot, id, &room, cookie.as_deref()) {
                     return;
@@ -57,32 +57,44 @@ impl Core {
             Command::Leave { room } => self.leave_room(slot, &room).map(|()| {
                 self.answer(slot, id, |out, id| event::left(out, id, &room));
             }),
-            Command::Publish { room, data, echo, key } => {
-                self.publish_as(slot, &room, data, echo, key.as_deref()).map(|published| {
+            Command::Publish {
+                room,
+                data,
+                echo,
+                key,
+            } => self
+                .publish_as(slot, &room, data, echo, key.as_deref())
+                .map(|published| {
                     let offset = published.offset;
                     self.answer(slot, id, |out, id| event::published(out, id, &room, offset));
-                })
-            }
+                }),
             Command::History { room, limit, since } => {
                 let since = since.map(|since| position(&since.epoch, since.offset));
                 self.history(slot, id, &room, limit, since)
             }
             Command::Members { room } => self.members(slot, id, &room),
-            Command::Request { room, data, mode, timeout_ms } => {
-                self.request(slot, id, &room, data, mode, timeout_ms)
-            }
-            Command::Reply { request, data, error } => {
-                self.reply(slot, &request, data, error.as_deref())
-            }
+            Command::Request {
+                room,
+                data,
+                mode,
+                timeout_ms,
+            } => self.request(slot, id, &room, data, mode, timeout_ms),
+            Command::Reply {
+                request,
+                data,
+                error,
+            } => self.reply(slot, &request, data, error.as_deref()),
             Command::Ping => {
-                self.answer(slot, id, |out, id| event::pong(out, id));
+                self.answer(slot, id, event::pong);
                 Ok(())
             }
         };
         if let Err(refusal) = done {
             self.lane.increment(counter_of(refusal.code));
             tracing::debug!(slot, code = refusal.code.as_str(), "refused a command");
-            self.say(slot, |out| event::error(out, id, refusal.code, &refusal.text));
+            self.say(slot, |out| {
+                event::error(out, id, refusal.code, &refusal.text)
+            });
         }
     }
 
@@ -107,7 +119,9 @@ impl Core {
             Io::Stream(_) | Io::Task(_) => 0,
         }) * self.shared.bounds.udp_lease_ms
             / 1000;
-        let Some(session) = self.session(slot) else { return Ok(()) };
+        let Some(session) = self.session(slot) else {
+            return Ok(());
+        };
         let (client, name) = (session.id.to_string(), session.name.clone());
         self.answer(slot, id, |out, id| {
             event::welcome(out, id, &client, name.as_deref(), ttl_s);
@@ -117,7 +131,8 @@ impl Core {
 
     /// Gives a session a name, in every room it is in.
     pub(crate) fn rename(&mut self, slot: u32, name: &str) -> Result<(), Refusal> {
-        name::check(name).map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
+        name::check(name)
+            .map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
         let name: Arc<str> = Arc::from(name);
         if let Some(session) = self.session(slot) {
             session.name = Some(Arc::clone(&name));
@@ -178,10 +193,17 @@ impl Core {
         const MEMBER_BYTES: usize = 48;
         /// What the answer takes besides the members.
         const ANSWER_BYTES: usize = 200;
-        if self.session(slot).is_none_or(|session| session.framing != Framing::Datagram) {
+        if self
+            .session(slot)
+            .is_none_or(|session| session.framing != Framing::Datagram)
+        {
             return members.len();
         }
-        let mut room = self.shared.bounds.max_udp_datagram.saturating_sub(ANSWER_BYTES);
+        let mut room = self
+            .shared
+            .bounds
+            .max_udp_datagram
+            .saturating_sub(ANSWER_BYTES);
         let fits = members.iter().take_while(|member| {
             let bytes = MEMBER_BYTES + member.name.as_ref().map_or(0, |name| 6 * name.len());
             let fits = bytes <= room;
@@ -203,15 +225,22 @@ impl Core {
         let max = self.shared.bounds.max_history_page;
         let limit = limit.map_or(max, |limit| usize::try_from(limit).unwrap_or(max).min(max));
         let page = self.shared.hub.history(room, since, limit, self.now_ms);
-        let Some(page) = page else { return Err(unknown_room()) };
+        let Some(page) = page else {
+            return Err(unknown_room());
+        };
         let mut budget = self.shared.bounds.outbox_half_bytes;
-        if self.session(slot).is_some_and(|session| session.framing == Framing::Datagram) {
+        if self
+            .session(slot)
+            .is_some_and(|session| session.framing == Framing::Datagram)
+        {
             budget = self.shared.bounds.max_udp_datagram;
         }
         // With `since` the oldest come first and the client asks on; without, the newest matter.
         let messages = fitting(&page.messages, budget, since.is_none());
         self.answer(slot, id, |out, id| {
-            let views = messages.iter().map(|stored| stored.message.view(room, stored.offset));
+            let views = messages
+                .iter()
+                .map(|stored| stored.message.view(room, stored.offset));
             event::history(out, id, room, &page.epoch, views);
         });
         Ok(())
@@ -219,12 +248,23 @@ impl Core {
 
     fn members(&mut self, slot: u32, id: Option<u64>, room: &str) -> Result<(), Refusal> {
         must_be_room(room)?;
-        let page = self.shared.hub.members(room, self.shared.bounds.max_members_listed);
-        let Some(page) = page else { return Err(unknown_room()) };
+        let page = self
+            .shared
+            .hub
+            .members(room, self.shared.bounds.max_members_listed);
+        let Some(page) = page else {
+            return Err(unknown_room());
+        };
         let listed = self.listable(slot, &page.members);
         let members: Vec<_> = page.members.iter().take(listed).map(Listed::new).collect();
         self.answer(slot, id, |out, id| {
-            event::members(out, id, room, members.iter().map(Listed::view), page.total as u64);
+            event::members(
+                out,
+                id,
+                room,
+                members.iter().map(Listed::view),
+                page.total as u64,
+            );
         });
         Ok(())
     }
@@ -240,9 +280,19 @@ impl Core {
     ) -> Result<(), Refusal> {
         must_be_room(room)?;
         let bounds = &self.shared.bounds;
-        let timeout_ms =
-            timeout_ms.unwrap_or(bounds.request_timeout_ms).min(bounds.max_request_timeout_ms);
-        self.ask(slot, &NewRequest { id, room, data, mode, timeout_ms });
+        let timeout_ms = timeout_ms
+            .unwrap_or(bounds.request_timeout_ms)
+            .min(bounds.max_request_timeout_ms);
+        self.ask(
+            slot,
+            &NewRequest {
+                id,
+                room,
+                data,
+                mode,
+                timeout_ms,
+            },
+        );
         Ok(())
     }
 
@@ -258,7 +308,9 @@ impl Core {
         if request.worker >= self.shared.workers {
             return Err(unknown());
         }
-        let Some(session) = self.session(slot) else { return Ok(()) };
+        let Some(session) = self.session(slot) else {
+            return Ok(());
+        };
         let reply = Reply {
             request,
             client: session.id,
@@ -283,11 +335,17 @@ struct Listed<'a> {
 impl<'a> Listed<'a> {
     fn new(member: &'a roomwire_hub::Member) -> Self {
         let client = ClientId::from_member(member.id).to_string();
-        Self { client, name: member.name.as_deref() }
+        Self {
+            client,
+            name: member.name.as_deref(),
+        }
     }
 
     fn view(&self) -> MemberView<'_> {
-        MemberView { client: &self.client, name: self.name }
+        MemberView {
+            client: &self.client,
+            name: self.name,
+        }
     }
 }
 
@@ -301,7 +359,11 @@ fn fitting(messages: &[StoredMessage], budget: usize, newest: bool) -> &[StoredM
         bytes <= budget
     };
     if newest {
-        let count = messages.iter().rev().take_while(|stored| fits(stored)).count();
+        let count = messages
+            .iter()
+            .rev()
+            .take_while(|stored| fits(stored))
+            .count();
         &messages[messages.len() - count..]
     } else {
         let count = messages.iter().take_while(|stored| fits(stored)).count();
@@ -310,11 +372,18 @@ fn fitting(messages: &[StoredMessage], budget: usize, newest: bool) -> &[StoredM
 }
 
 fn must_be_room(room: &str) -> Result<(), Refusal> {
-    if room::check(room) == Ok(Subject::Pattern) { Err(Refusal::pattern()) } else { Ok(()) }
+    if room::check(room) == Ok(Subject::Pattern) {
+        Err(Refusal::pattern())
+    } else {
+        Ok(())
+    }
 }
 
 fn unknown_room() -> Refusal {
-    Refusal::new(ErrorCode::UnknownRoom, "no such room: nobody is in it and it has no history")
+    Refusal::new(
+        ErrorCode::UnknownRoom,
+        "no such room: nobody is in it and it has no history",
+    )
 }
 
 /// What counts a refusal with this code.

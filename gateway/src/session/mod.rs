@@ -46,12 +46,18 @@ impl ClientId {
         Self(generation | u64::from(worker) << Self::SLOT_BITS | u64::from(slot))
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "masked to the field's bits")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "masked to the field's bits"
+    )]
     pub(crate) fn worker(self) -> u16 {
         (self.0 >> Self::SLOT_BITS) as u16 & ((1 << Self::WORKER_BITS) - 1)
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "masked to the field's bits")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "masked to the field's bits"
+    )]
     pub(crate) fn slot(self) -> u32 {
         self.0 as u32 & (Self::MAX_SLOTS - 1)
     }
@@ -139,7 +145,10 @@ pub(crate) struct TaskSide {
 impl TaskSide {
     /// The side of an event stream of `connection`.
     pub(crate) fn of(connection: &Rc<RefCell<Self>>) -> Self {
-        Self { connection: Some(Rc::clone(connection)), ..Self::default() }
+        Self {
+            connection: Some(Rc::clone(connection)),
+            ..Self::default()
+        }
     }
 
     /// Wakes the task, if it waits.
@@ -214,11 +223,7 @@ impl Wire {
             Self::Events => Framing::Events,
             Self::Waiter => Framing::Notify,
             Self::WebSocketEcho(_) => Framing::WebSocketEcho,
-            Self::Undecided
-            | Self::Echo
-            | Self::Discard
-            | Self::Http
-            | Self::Lent => Framing::None,
+            Self::Undecided | Self::Echo | Self::Discard | Self::Http | Self::Lent => Framing::None,
         }
     }
 
@@ -247,7 +252,11 @@ pub(crate) enum Stage {
     /// The last words are queued; what comes from the peer is thrown away until it closes too, or
     /// until the deadline. Without this wait an unread byte would turn our close into a reset that
     /// destroys the last words on their way (RFC 1122 §4.2.2.13).
-    Ending { reason: CloseReason, deadline_ms: u64, shut: bool },
+    Ending {
+        reason: CloseReason,
+        deadline_ms: u64,
+        shut: bool,
+    },
     /// To be removed at the end of the turn.
     Dead(CloseReason),
 }
@@ -300,7 +309,8 @@ impl Session {
     pub(crate) fn from(&mut self) -> Arc<str> {
         let (name, id) = (&self.name, self.id);
         Arc::clone(self.from.get_or_insert_with(|| {
-            name.as_ref().map_or_else(|| Arc::from(id.to_string()), Arc::clone)
+            name.as_ref()
+                .map_or_else(|| Arc::from(id.to_string()), Arc::clone)
         }))
     }
 }
@@ -320,7 +330,10 @@ mod tests {
 
     #[test]
     fn an_unproven_address_is_sent_at_most_three_times_what_came_from_it() {
-        let mut lease = Lease { received: 10, ..Lease::default() };
+        let mut lease = Lease {
+            received: 10,
+            ..Lease::default()
+        };
         assert!(lease.spend(30));
         assert!(!lease.spend(1));
         lease.proven = true;
@@ -329,6 +342,10 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 512, "{} bytes", size_of::<Session>());
+        assert!(
+            size_of::<Session>() <= 512,
+            "{} bytes",
+            size_of::<Session>()
+        );
     }
 }

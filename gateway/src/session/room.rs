@@ -23,11 +23,17 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn overloaded() -> Self {
-        Self::new(ErrorCode::Overloaded, "the gateway is overloaded; try again")
+        Self::new(
+            ErrorCode::Overloaded,
+            "the gateway is overloaded; try again",
+        )
     }
 
     pub(crate) fn pattern() -> Self {
@@ -56,15 +62,24 @@ impl Replay {
         });
         let left_out = missed.len() - fitting.count();
         let cut: Vec<_> = missed.drain(..left_out).collect();
-        let gap = cut.first().zip(cut.last()).map(|(first, last)| (first.offset, last.offset));
-        Self { gap, messages: missed }
+        let gap = cut
+            .first()
+            .zip(cut.last())
+            .map(|(first, last)| (first.offset, last.offset));
+        Self {
+            gap,
+            messages: missed,
+        }
     }
 }
 
 /// Reads a wire position. An epoch that is not one of ours is one that no longer exists.
 pub(crate) fn position(epoch: &str, offset: u64) -> Position {
     // Epochs are random 64-bit numbers; zero is never given out, so it never matches.
-    Position { epoch: epoch.parse().unwrap_or(Epoch(0)), offset }
+    Position {
+        epoch: epoch.parse().unwrap_or(Epoch(0)),
+        offset,
+    }
 }
 
 impl Core {
@@ -76,15 +91,30 @@ impl Core {
         since: Option<Position>,
         presence: bool,
     ) -> Result<(Joined<Arc<Message>>, Replay), Refusal> {
-        let Some(session) = self.session(slot) else { return Err(Refusal::overloaded()) };
-        let member = Member { id: session.id.member(), name: session.name.clone() };
-        let request = Join { subject, member, since, presence, watch: false };
-        let joined = self.seats.join(slot, request, self.now_ms).map_err(|error| self.refuse(error))?;
+        let Some(session) = self.session(slot) else {
+            return Err(Refusal::overloaded());
+        };
+        let member = Member {
+            id: session.id.member(),
+            name: session.name.clone(),
+        };
+        let request = Join {
+            subject,
+            member,
+            since,
+            presence,
+            watch: false,
+        };
+        let joined = self
+            .seats
+            .join(slot, request, self.now_ms)
+            .map_err(|error| self.refuse(error))?;
         let mut joined = joined;
         let missed = std::mem::take(&mut joined.missed);
         let replay = Replay::fitting(missed, self.shared.bounds.outbox_half_bytes);
         self.lane.increment(Id::Joins);
-        self.lane.add(Id::MessagesReplayed, replay.messages.len() as u64);
+        self.lane
+            .add(Id::MessagesReplayed, replay.messages.len() as u64);
         if joined.recovered == Some(false) || replay.gap.is_some() {
             self.lane.increment(Id::RecoveriesFailed);
             joined.recovered = joined.recovered.map(|_| false);
@@ -97,28 +127,30 @@ impl Core {
         let bounds = &self.shared.bounds;
         match error {
             JoinError::TooManyRoomsForSession => {
-                
                 let max = bounds.max_rooms_per_session;
                 Refusal::new(
                     ErrorCode::TooManyRooms,
                     format!("a session is in at most {max} rooms (limits.max_rooms_per_session)"),
                 )
             }
-            JoinError::TooManyRooms => {
-                
-                Refusal::new(ErrorCode::TooManyRooms, "the gateway has no place for another room")
-            }
-            JoinError::TooManyPatterns => {
-                
-                Refusal::new(ErrorCode::TooManyRooms, "the gateway has no place for another pattern")
-            }
+            JoinError::TooManyRooms => Refusal::new(
+                ErrorCode::TooManyRooms,
+                "the gateway has no place for another room",
+            ),
+            JoinError::TooManyPatterns => Refusal::new(
+                ErrorCode::TooManyRooms,
+                "the gateway has no place for another pattern",
+            ),
             JoinError::Congested => Refusal::overloaded(),
         }
     }
 
     pub(crate) fn leave_room(&mut self, slot: u32, subject: &str) -> Result<(), Refusal> {
         if !self.seats.leave(slot, subject, self.now_ms) {
-            return Err(Refusal::new(ErrorCode::NotAMember, "this session is not in that room"));
+            return Err(Refusal::new(
+                ErrorCode::NotAMember,
+                "this session is not in that room",
+            ));
         }
         self.lane.increment(Id::Leaves);
         self.emit_membership(slot, subject, event::Change::Left);
@@ -134,7 +166,9 @@ impl Core {
         echo: bool,
         key: Option<&str>,
     ) -> Result<Published, Refusal> {
-        let Some(session) = self.session(slot) else { return Err(Refusal::overloaded()) };
+        let Some(session) = self.session(slot) else {
+            return Err(Refusal::overloaded());
+        };
         let (from, id) = (session.from(), session.id);
         let exclude = (!echo).then(|| id.member());
         self.publish(room, from, data, exclude, key)
@@ -142,7 +176,7 @@ impl Core {
 
     /// Publishes `data`, one valid JSON text.
     pub(crate) fn publish(
-        &mut self,
+        &self,
         room: &str,
         from: Arc<str>,
         data: &[u8],
@@ -153,15 +187,26 @@ impl Core {
             return Err(Refusal::pattern());
         }
         let message = Message::new(from, crate::lifecycle::Clock::unix_ms(), data);
-        let publish =
-            Publish { room, message: Arc::clone(&message), bytes: message.cost(), key, exclude };
+        let publish = Publish {
+            room,
+            message: Arc::clone(&message),
+            bytes: message.cost(),
+            key,
+            exclude,
+        };
         match self.shared.hub.publish(publish, self.now_ms) {
             Ok(published) => {
-                let id = if published.duplicate { Id::PublishesRepeated } else { Id::Publishes };
+                let id = if published.duplicate {
+                    Id::PublishesRepeated
+                } else {
+                    Id::Publishes
+                };
                 self.lane.increment(id);
                 if self.topics.publish.has_listeners() && !published.duplicate {
                     let offset = published.offset;
-                    self.topics.publish.emit(&event::Publication::new(room, offset, message));
+                    self.topics
+                        .publish
+                        .emit(&event::Publication::new(room, offset, message));
                 }
                 Ok(published)
             }
@@ -179,7 +224,10 @@ mod tests {
     use super::*;
 
     fn stored(offset: u64, bytes: usize) -> Stored<Arc<Message>> {
-        Stored { offset, message: Message::new(Arc::from("x"), 0, &vec![b'1'; bytes]) }
+        Stored {
+            offset,
+            message: Message::new(Arc::from("x"), 0, &vec![b'1'; bytes]),
+        }
     }
 
     #[test]

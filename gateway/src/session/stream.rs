@@ -28,11 +28,17 @@ enum Transport {
 
 impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
-        Self { transport: Transport::Tcp(stream), prefix: Bytes::new() }
+        Self {
+            transport: Transport::Tcp(stream),
+            prefix: Bytes::new(),
+        }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { transport: Transport::Tls(Box::new(stream)), prefix: Bytes::new() }
+        Self {
+            transport: Transport::Tls(Box::new(stream)),
+            prefix: Bytes::new(),
+        }
     }
 
     /// Puts bytes back so that they are read first.

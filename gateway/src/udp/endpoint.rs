@@ -38,7 +38,9 @@ pub(crate) struct Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +53,9 @@ pub(crate) struct ReceiveBuffers {
 
 impl fmt::Debug for ReceiveBuffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReceiveBuffers").field("bytes", &self.bytes.len()).finish()
+        f.debug_struct("ReceiveBuffers")
+            .field("bytes", &self.bytes.len())
+            .finish()
     }
 }
 
@@ -98,8 +102,11 @@ pub(crate) fn register(
 impl Endpoint {
     fn receive(&self, buffers: &mut ReceiveBuffers) -> Poll<io::Result<usize>> {
         buffers.prepare();
-        let mut slots: Vec<IoSliceMut<'_>> =
-            buffers.bytes.chunks_mut(SLOT_BYTES).map(IoSliceMut::new).collect();
+        let mut slots: Vec<IoSliceMut<'_>> = buffers
+            .bytes
+            .chunks_mut(SLOT_BYTES)
+            .map(IoSliceMut::new)
+            .collect();
         let mut cx = Context::from_waker(&self.waker);
         loop {
             match self.socket.poll_recv_ready(&mut cx) {
@@ -108,7 +115,8 @@ impl Endpoint {
                 Poll::Ready(Ok(())) => {}
             }
             let received = self.socket.try_io(Interest::READABLE, || {
-                self.state.recv((&self.socket).into(), &mut slots, &mut buffers.meta)
+                self.state
+                    .recv((&self.socket).into(), &mut slots, &mut buffers.meta)
             });
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -145,7 +153,9 @@ impl Core {
         let mut buffers = std::mem::take(&mut self.datagrams);
         let mut more = true;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.endpoints.get(usize::from(endpoint)) else { break };
+            let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
+                break;
+            };
             socket.slot_waker.taken();
             match socket.receive(&mut buffers) {
                 Poll::Ready(Ok(count)) => self.take_batch(endpoint, &mut buffers, count),
@@ -161,10 +171,8 @@ impl Core {
             }
         }
         self.datagrams = buffers;
-        if more {
-            if let Some(socket) = self.endpoints.get(usize::from(endpoint)) {
-                socket.waker.wake_by_ref();
-            }
+        if more && let Some(socket) = self.endpoints.get(usize::from(endpoint)) {
+            socket.waker.wake_by_ref();
         }
         more
     }
@@ -172,16 +180,21 @@ impl Core {
     fn take_batch(&mut self, endpoint: u16, buffers: &mut ReceiveBuffers, count: usize) {
         let ReceiveBuffers { bytes, meta } = buffers;
         for (slot, meta) in bytes.chunks_mut(SLOT_BYTES).zip(meta.iter()).take(count) {
-            let Some(received) = slot.get_mut(..meta.len) else { continue };
+            let Some(received) = slot.get_mut(..meta.len) else {
+                continue;
+            };
             let stride = meta.stride.max(1);
-            self.lane.add(Id::UdpDatagramsIn, meta.len.div_ceil(stride).max(1) as u64);
+            self.lane
+                .add(Id::UdpDatagramsIn, meta.len.div_ceil(stride).max(1) as u64);
             self.lane.add(Id::UdpBytesIn, meta.len as u64);
             // Port 0 cannot be answered, and trying would switch segmented sends off for good.
             if meta.addr.port() == 0 {
                 self.lane.increment(Id::UdpPortZero);
                 continue;
             }
-            let Some(socket) = self.endpoints.get(usize::from(endpoint)) else { return };
+            let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
+                return;
+            };
             match socket.handler {
                 Handler::Echo => self.echo_datagrams(endpoint, received, meta),
                 Handler::Rooms => {
@@ -197,12 +210,20 @@ impl Core {
         }
     }
 
-    fn echo_datagrams(&mut self, endpoint: u16, received: &[u8], meta: &RecvMeta) {
-        let Some(socket) = self.endpoints.get(usize::from(endpoint)) else { return };
+    fn echo_datagrams(&self, endpoint: u16, received: &[u8], meta: &RecvMeta) {
+        let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
+            return;
+        };
         let stride = meta.stride.max(1);
-        let per_send = stride.saturating_mul(socket.state.max_gso_segments()).max(stride);
+        let per_send = stride
+            .saturating_mul(socket.state.max_gso_segments())
+            .max(stride);
         // An empty datagram is one too.
-        let pieces = if received.is_empty() { 1 } else { received.len().div_ceil(per_send) };
+        let pieces = if received.is_empty() {
+            1
+        } else {
+            received.len().div_ceil(per_send)
+        };
         for piece in 0..pieces {
             let end = received.len().min((piece + 1) * per_send);
             let contents = received.get(piece * per_send..end).unwrap_or_default();
@@ -227,10 +248,21 @@ impl Core {
 
     /// Sends what a UDP session has queued, one datagram a frame.
     pub(crate) fn flush_datagrams(&mut self, slot: u32) {
-        let Self { sessions, endpoints, lane, .. } = self;
-        let Some(session) = sessions.get_mut(slot as usize) else { return };
-        let Io::Datagram { endpoint, lease } = &mut session.io else { return };
-        let Some(socket) = endpoints.get(usize::from(*endpoint)) else { return };
+        let Self {
+            sessions,
+            endpoints,
+            lane,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let Io::Datagram { endpoint, lease } = &mut session.io else {
+            return;
+        };
+        let Some(socket) = endpoints.get(usize::from(*endpoint)) else {
+            return;
+        };
         let mut refused = false;
         while let Some((frame, _)) = session.outbox.pop() {
             if !lease.spend(frame.len()) {

@@ -11,29 +11,35 @@ use crate::worker::{Core, NewSession};
 
 impl Core {
     /// Takes one datagram of `roomwire.v1`.
-    pub(crate) fn room_datagram(&mut self, endpoint: u16, peer: SocketAddr, datagram: &mut [u8]) {
+    pub(crate) fn room_datagram(&mut self, endpoint: u16, peer: SocketAddr, datagram: &[u8]) {
         let Some(slot) = self.peer(endpoint, peer) else {
             self.lane.increment(Id::UdpRefused);
             return;
         };
         let now_ms = self.now_ms;
-        let Some(session) = self.session(slot) else { return };
+        let Some(session) = self.session(slot) else {
+            return;
+        };
         session.heard_ms = now_ms;
-        if let Io::Datagram { lease, .. } = &mut session.io {
-            if !lease.proven {
-                lease.received = lease.received.saturating_add(datagram.len());
-            }
+        if let Io::Datagram { lease, .. } = &mut session.io
+            && !lease.proven
+        {
+            lease.received = lease.received.saturating_add(datagram.len());
         }
         let max = self.shared.bounds.max_message;
         if datagram.len() > max {
             self.lane.increment(Id::ErrorsTooLarge);
             let text = format!("a datagram is at most {max} bytes (limits.max_message)");
-            self.say(slot, |out| event::error(out, None, ErrorCode::TooLarge, &text));
+            self.say(slot, |out| {
+                event::error(out, None, ErrorCode::TooLarge, &text)
+            });
         } else if self.shared.hub.is_congested() {
             // There is no connection to stop reading from; the peer must try again.
             self.lane.increment(Id::PublishesCongested);
             let text = "the gateway is overloaded; try again";
-            self.say(slot, |out| event::error(out, None, ErrorCode::Overloaded, text));
+            self.say(slot, |out| {
+                event::error(out, None, ErrorCode::Overloaded, text)
+            });
         } else {
             self.command(slot, datagram.trim_ascii_end());
         }
@@ -41,17 +47,26 @@ impl Core {
 
     /// The session of this address, made if there is place for one.
     fn peer(&mut self, endpoint: u16, peer: SocketAddr) -> Option<u32> {
-        if let Some(&slot) = self.peers.get(&(endpoint, peer)) {
-            if self.session(slot).is_some_and(|session| session.is_open()) {
-                return Some(slot);
-            }
+        if let Some(&slot) = self.peers.get(&(endpoint, peer))
+            && self.session(slot).is_some_and(|session| session.is_open())
+        {
+            return Some(slot);
         }
         if self.peers.len() >= self.shared.bounds.max_udp_sessions || self.drain.is_some() {
             return None;
         }
         let listener = self.endpoints.get(usize::from(endpoint))?.listener;
-        let io = Io::Datagram { endpoint, lease: Lease::default() };
-        let new = NewSession { io, wire: Wire::Datagram, listener, peer, permit: None };
+        let io = Io::Datagram {
+            endpoint,
+            lease: Lease::default(),
+        };
+        let new = NewSession {
+            io,
+            wire: Wire::Datagram,
+            listener,
+            peer,
+            permit: None,
+        };
         let slot = self.add(new)?;
         self.lane.gauge_add(Id::UdpSessions, 1);
         self.peers.insert((endpoint, peer), slot);
@@ -68,9 +83,13 @@ impl Core {
         cookie: Option<&str>,
     ) -> bool {
         let now_s = self.shared.clock.now_ms() / 1000;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return true };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return true;
+        };
         let address = address_bytes(session.peer);
-        let Io::Datagram { lease, .. } = &mut session.io else { return false };
+        let Io::Datagram { lease, .. } = &mut session.io else {
+            return false;
+        };
         debug_assert_eq!(session.framing, Framing::Datagram);
         if lease.proven {
             return false;

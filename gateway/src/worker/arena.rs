@@ -35,7 +35,11 @@ impl Slice {
     /// A slice with a chunk of its own.
     pub(crate) fn owned(bytes: Vec<u8>) -> Self {
         let end = u32::try_from(bytes.len()).expect("frames are bounded by max_message, 64 MiB");
-        Self { chunk: Rc::new(OnceCell::from(bytes)), start: 0, end }
+        Self {
+            chunk: Rc::new(OnceCell::from(bytes)),
+            start: 0,
+            end,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -44,7 +48,10 @@ impl Slice {
 
     /// The bytes; empty while the chunk is not sealed, which a flush never sees.
     pub(crate) fn bytes(&self) -> &[u8] {
-        debug_assert!(self.chunk.get().is_some(), "arenas are sealed before a flush");
+        debug_assert!(
+            self.chunk.get().is_some(),
+            "arenas are sealed before a flush"
+        );
         self.chunk
             .get()
             .and_then(|bytes| bytes.get(self.start as usize..self.end as usize))
@@ -53,12 +60,18 @@ impl Slice {
 
     /// The slice from its `skip`th byte on, to be joined with its neighbours.
     pub(crate) fn run(&self, skip: usize) -> Run<'_> {
-        Run { chunk: &self.chunk, start: self.start as usize + skip, end: self.end as usize }
+        Run {
+            chunk: &self.chunk,
+            start: self.start as usize + skip,
+            end: self.end as usize,
+        }
     }
 
     /// True when keeping this slice keeps much more memory alive than its own bytes.
     fn pins_more_than_it_needs(&self) -> bool {
-        self.chunk.get().is_some_and(|bytes| bytes.capacity() > 2 * self.len() + 64)
+        self.chunk
+            .get()
+            .is_some_and(|bytes| bytes.capacity() > 2 * self.len() + 64)
     }
 
     /// Gives the slice a chunk of its own where it would otherwise keep a shared one alive, so that
@@ -89,7 +102,10 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.chunk.get().and_then(|bytes| bytes.get(self.start..self.end)).unwrap_or_default()
+        self.chunk
+            .get()
+            .and_then(|bytes| bytes.get(self.start..self.end))
+            .unwrap_or_default()
     }
 }
 
@@ -103,7 +119,11 @@ pub(crate) struct Arena {
 impl Arena {
     /// Appends what `encode` writes and returns it as a slice.
     pub(crate) fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Slice {
-        if self.open.as_ref().is_some_and(|(_, bytes)| bytes.len() >= CHUNK_BYTES) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|(_, bytes)| bytes.len() >= CHUNK_BYTES)
+        {
             self.seal();
         }
         let (chunk, bytes) = match &mut self.open {
@@ -115,12 +135,18 @@ impl Arena {
         let (start, end) = u32::try_from(start)
             .and_then(|start| Ok((start, u32::try_from(bytes.len())?)))
             .expect("a chunk is closed at 256 KiB and one frame is bounded by max_message, 64 MiB");
-        Slice { chunk: Rc::clone(chunk), start, end }
+        Slice {
+            chunk: Rc::clone(chunk),
+            start,
+            end,
+        }
     }
 
     /// Makes every slice handed out readable. Writing goes on in another chunk.
     pub(crate) fn seal(&mut self) {
-        let Some((chunk, bytes)) = self.open.take() else { return };
+        let Some((chunk, bytes)) = self.open.take() else {
+            return;
+        };
         let unset = chunk.set(bytes);
         debug_assert!(unset.is_ok(), "a chunk is sealed once");
         if self.sealed.len() < KEPT_CHUNKS {
@@ -133,7 +159,9 @@ impl Arena {
         let Some(mut chunk) = free.map(|index| sealed.swap_remove(index)) else {
             return (Rc::new(OnceCell::new()), Vec::new());
         };
-        let mut bytes = Rc::get_mut(&mut chunk).and_then(OnceCell::take).unwrap_or_default();
+        let mut bytes = Rc::get_mut(&mut chunk)
+            .and_then(OnceCell::take)
+            .unwrap_or_default();
         bytes.clear();
         if bytes.capacity() > KEPT_BYTES {
             bytes = Vec::new();
@@ -157,7 +185,9 @@ pub(crate) struct Arenas {
 impl Arenas {
     /// The arena of messages in this framing.
     pub(crate) fn of(&mut self, framing: Framing) -> &mut Arena {
-        self.by_framing.get_mut(framing as usize).unwrap_or(&mut self.answers)
+        self.by_framing
+            .get_mut(framing as usize)
+            .unwrap_or(&mut self.answers)
     }
 
     /// The arena of what is said to one session alone.
@@ -223,6 +253,10 @@ mod tests {
         assert_eq!(small.bytes(), b"small");
         let own = Rc::as_ptr(&small.chunk);
         small.detach();
-        assert_eq!(Rc::as_ptr(&small.chunk), own, "nothing to gain, nothing copied");
+        assert_eq!(
+            Rc::as_ptr(&small.chunk),
+            own,
+            "nothing to gain, nothing copied"
+        );
     }
 }

@@ -9,19 +9,26 @@ use roomwire_protocols::event;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::request::{Ask, Reply};
 use super::Core;
+use super::request::{Ask, Reply};
 use crate::session::{ClientId, CloseReason, Framing, Session};
 
 /// A request from one worker, or from a thread that is none, to another worker.
 #[derive(Clone)]
 pub(crate) enum Control {
     /// End a session; the answer says whether it was there.
-    Close { client: ClientId, reason: CloseReason, answer: mpsc::Sender<bool> },
+    Close {
+        client: ClientId,
+        reason: CloseReason,
+        answer: mpsc::Sender<bool>,
+    },
     /// Send one JSON text to a session in its own framing.
     Send { client: ClientId, json: Arc<[u8]> },
     /// List sessions, at most `limit` of them.
-    List { limit: usize, answer: mpsc::Sender<Vec<ConnectionInfo>> },
+    List {
+        limit: usize,
+        answer: mpsc::Sender<Vec<ConnectionInfo>>,
+    },
     /// A request to the members of a room.
     Ask(Arc<Ask>),
     /// A member's reply, to the worker that asked.
@@ -65,7 +72,11 @@ impl Core {
     /// Carries out what another worker asked.
     pub(crate) fn control(&mut self, control: Control) {
         match control {
-            Control::Close { client, reason, answer } => {
+            Control::Close {
+                client,
+                reason,
+                answer,
+            } => {
                 let found = self.find(client).is_some_and(|session| session.is_open());
                 if found {
                     self.end(client.slot(), reason);
@@ -101,11 +112,15 @@ impl Core {
         });
         let request = ask.request.encode();
         for slot in slots {
-            let chat =
-                self.session(slot).is_some_and(|session| session.framing == Framing::Chat);
+            let chat = self
+                .session(slot)
+                .is_some_and(|session| session.framing == Framing::Chat);
             if chat {
                 // A person cannot reply; saying so is kinder than silence.
-                self.notice(slot, &format!("{} asks {} (replies need a client)", ask.from, room.name));
+                self.notice(
+                    slot,
+                    &format!("{} asks {} (replies need a client)", ask.from, room.name),
+                );
                 continue;
             }
             self.say(slot, |out| {
@@ -116,7 +131,11 @@ impl Core {
     }
 
     fn list(&self, limit: usize) -> Vec<ConnectionInfo> {
-        self.sessions.iter().take(limit).map(|(slot, session)| self.describe(slot, session)).collect()
+        self.sessions
+            .iter()
+            .take(limit)
+            .map(|(slot, session)| self.describe(slot, session))
+            .collect()
     }
 
     fn describe(&self, slot: usize, session: &Session) -> ConnectionInfo {

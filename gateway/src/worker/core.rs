@@ -19,9 +19,7 @@ use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Closed, Topics};
 use crate::message::Message;
-use crate::session::{
-    ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire,
-};
+use crate::session::{ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire};
 use crate::shared::{Permit, Shared};
 use crate::udp::{Endpoint, ReceiveBuffers};
 
@@ -88,7 +86,13 @@ impl NewSession {
         peer: SocketAddr,
         permit: Permit,
     ) -> Self {
-        Self { io: Io::Stream(stream), wire, listener, peer, permit: Some(permit) }
+        Self {
+            io: Io::Stream(stream),
+            wire,
+            listener,
+            peer,
+            permit: Some(permit),
+        }
     }
 }
 
@@ -105,8 +109,11 @@ impl Core {
         endpoints: Vec<Endpoint>,
         ready: Arc<ReadyQueue>,
     ) -> Self {
-        let seats =
-            Seats::new(Arc::clone(&shared.hub), worker, shared.bounds.max_rooms_per_session);
+        let seats = Seats::new(
+            Arc::clone(&shared.hub),
+            worker,
+            shared.bounds.max_rooms_per_session,
+        );
         Self {
             worker,
             lane,
@@ -185,13 +192,17 @@ impl Core {
 
     /// The session with this id, if it is one of this worker's and still here.
     pub(crate) fn find(&mut self, id: ClientId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.slot() as usize).filter(|session| session.id == id)
+        self.sessions
+            .get_mut(id.slot() as usize)
+            .filter(|session| session.id == id)
     }
 
     /// Queues a frame for one session; a full outbox ends the session.
     pub(crate) fn push(&mut self, slot: u32, frame: Slice, origin: Option<Origin>) {
         let limits = &self.shared.bounds.outbox;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         let bytes = frame.len();
         match session.outbox.push(frame, bytes, origin, limits) {
             Push::Queued => self.output.touch(slot, session),
@@ -206,7 +217,9 @@ impl Core {
     /// Ends a session in its protocol's way: last words, then the close. Idempotent.
     pub(crate) fn end(&mut self, slot: u32, reason: CloseReason) {
         let deadline_ms = self.now_ms + self.shared.bounds.close_timeout_ms;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         if !session.is_open() {
             return;
         }
@@ -218,7 +231,11 @@ impl Core {
                     // What it would not read is not waited for; only the close follows.
                     session.outbox.clear_unsent();
                 }
-                session.stage = Stage::Ending { reason, deadline_ms, shut: false };
+                session.stage = Stage::Ending {
+                    reason,
+                    deadline_ms,
+                    shut: false,
+                };
                 self.last_words(slot, reason);
             }
             Io::Datagram { .. } => {
@@ -227,7 +244,11 @@ impl Core {
                 self.die(slot, reason);
             }
             Io::Task(side) => {
-                session.stage = Stage::Ending { reason, deadline_ms, shut: false };
+                session.stage = Stage::Ending {
+                    reason,
+                    deadline_ms,
+                    shut: false,
+                };
                 side.borrow_mut().closed = Some(reason);
                 TaskSide::wake(side);
             }
@@ -236,7 +257,9 @@ impl Core {
 
     /// Ends a session at once, without another word.
     pub(crate) fn die(&mut self, slot: u32, reason: CloseReason) {
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         if let Stage::Dead(_) = session.stage {
             return;
         }
@@ -253,7 +276,10 @@ impl Core {
     /// Ends a session whose peer does not take what it is sent. An event stream's connection goes
     /// with it: hyper would wait for its socket without end.
     pub(crate) fn abandon(&mut self, slot: u32, reason: CloseReason) {
-        if let Some(Session { io: Io::Task(side), .. }) = self.session(slot) {
+        if let Some(Session {
+            io: Io::Task(side), ..
+        }) = self.session(slot)
+        {
             let connection = side.borrow().connection.clone();
             if let Some(connection) = connection {
                 connection.borrow_mut().closed = Some(reason);
@@ -271,7 +297,9 @@ impl Core {
     /// Removes what has died; called once per turn, when nobody holds a slot number.
     pub(crate) fn reap(&mut self) {
         while let Some(slot) = self.dying.pop() {
-            let Some(session) = self.sessions.try_remove(slot as usize) else { continue };
+            let Some(session) = self.sessions.try_remove(slot as usize) else {
+                continue;
+            };
             let Stage::Dead(reason) = session.stage else {
                 debug_assert!(false, "only dead sessions are reaped");
                 continue;
@@ -292,7 +320,7 @@ impl Core {
         }
     }
 
-    fn account_end(&mut self, session: &Session, reason: CloseReason) {
+    fn account_end(&self, session: &Session, reason: CloseReason) {
         let info = reason.info();
         self.lane.increment(info.counter);
         self.lane.increment(Id::SessionsClosed);

@@ -16,10 +16,19 @@ impl Core {
     pub(crate) fn deliver(&mut self, delivery: HubDelivery) {
         match delivery {
             Delivery::Message(message) => self.fan_out(&message),
-            Delivery::Presence { room, member, change, sequence } => {
+            Delivery::Presence {
+                room,
+                member,
+                change,
+                sequence,
+            } => {
                 self.fan_out_presence(&room, &member, change, sequence);
             }
-            Delivery::Broadcast { room, control, sequence } => {
+            Delivery::Broadcast {
+                room,
+                control,
+                sequence,
+            } => {
                 self.broadcast(&room, &control, sequence);
             }
             Delivery::Control(control) => self.control(control),
@@ -32,15 +41,30 @@ impl Core {
     fn fan_out(&mut self, message: &RoomMessage<Arc<Message>>) {
         let limits = &self.shared.bounds.outbox;
         let max_datagram = self.shared.bounds.max_udp_datagram;
-        let Self { seats, sessions, output, lane, .. } = self;
-        let super::core::Output { arenas, touched, scratch } = output;
-        let origin =
-            Origin { room: message.room.id, offset: message.offset, slow: message.room.slow };
+        let Self {
+            seats,
+            sessions,
+            output,
+            lane,
+            ..
+        } = self;
+        let super::core::Output {
+            arenas,
+            touched,
+            scratch,
+        } = output;
+        let origin = Origin {
+            room: message.room.id,
+            offset: message.offset,
+            slow: message.room.slow,
+        };
         let mut encoded = Encoded::new(message, max_datagram);
         let mut overflowed = Vec::new();
         let mut delivered = 0_u64;
         seats.fan_out(message, |slot| {
-            let Some(session) = sessions.get_mut(slot as usize) else { return };
+            let Some(session) = sessions.get_mut(slot as usize) else {
+                return;
+            };
             let frame = match session.framing {
                 Framing::None | Framing::WebSocketEcho => return,
                 Framing::Notify => {
@@ -50,9 +74,7 @@ impl Core {
                     }
                     return;
                 }
-                framing if session.stalled_ms.is_some() => {
-                    encoded.detached(framing, scratch)
-                }
+                framing if session.stalled_ms.is_some() => encoded.detached(framing, scratch),
                 framing => encoded.shared(framing, arenas, scratch),
             };
             let bytes = frame.len();
@@ -84,11 +106,17 @@ impl Core {
         sequence: u64,
     ) {
         let client = ClientId::from_member(member.id).to_string();
-        let view = MemberView { client: &client, name: member.name.as_deref() };
+        let view = MemberView {
+            client: &client,
+            name: member.name.as_deref(),
+        };
         let mut slots = Vec::new();
-        self.seats.fan_out_presence(room, member.id, sequence, |slot| slots.push(slot));
+        self.seats
+            .fan_out_presence(room, member.id, sequence, |slot| slots.push(slot));
         for slot in slots {
-            let chat = self.session(slot).is_some_and(|session| session.framing == Framing::Chat);
+            let chat = self
+                .session(slot)
+                .is_some_and(|session| session.framing == Framing::Chat);
             if chat {
                 let who = view.name.unwrap_or(view.client);
                 let what = match change {
@@ -137,7 +165,9 @@ impl<'a> Encoded<'a> {
             return frame.clone();
         }
         self.prepare(scratch);
-        let frame = arenas.of(framing).write(|out| self.encode(framing, scratch, out));
+        let frame = arenas
+            .of(framing)
+            .write(|out| self.encode(framing, scratch, out));
         self.shared[framing as usize].insert(frame).clone()
     }
 
@@ -149,20 +179,30 @@ impl<'a> Encoded<'a> {
         self.prepare(scratch);
         let mut bytes = Vec::with_capacity(scratch.len() + FRAMING_BYTES);
         self.encode(framing, scratch, &mut bytes);
-        self.detached[framing as usize].insert(Slice::owned(bytes)).clone()
+        self.detached[framing as usize]
+            .insert(Slice::owned(bytes))
+            .clone()
     }
 
     fn prepare(&mut self, scratch: &mut Vec<u8>) {
         if !self.json_ready {
             scratch.clear();
             let room = &self.message.room.name;
-            event::message(scratch, &self.message.message.view(room, self.message.offset));
+            event::message(
+                scratch,
+                &self.message.message.view(room, self.message.offset),
+            );
             self.json_ready = true;
         }
     }
 
     fn encode(&self, framing: Framing, json: &[u8], out: &mut Vec<u8>) {
-        let RoomMessage { room, offset, message, .. } = self.message;
+        let RoomMessage {
+            room,
+            offset,
+            message,
+            ..
+        } = self.message;
         match framing {
             Framing::WebSocket => websocket::frame(out, websocket::Opcode::Text, json),
             Framing::Line => line::frame(out, json),

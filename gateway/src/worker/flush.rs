@@ -29,7 +29,9 @@ impl Core {
     pub(crate) fn flush_touched(&mut self) {
         self.output.arenas.seal();
         while let Some(slot) = self.output.touched.pop() {
-            let Some(session) = self.session(slot) else { continue };
+            let Some(session) = self.session(slot) else {
+                continue;
+            };
             session.touched = false;
             // A stalled session's waker is registered: trying again before it fires is a wasted
             // system call for each slow peer and turn.
@@ -44,8 +46,16 @@ impl Core {
     pub(crate) fn flush(&mut self, slot: u32) {
         self.resolve_gaps(slot);
         let now_ms = self.now_ms;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let Session { io, outbox, waker, stalled_ms, .. } = session;
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let Session {
+            io,
+            outbox,
+            waker,
+            stalled_ms,
+            ..
+        } = session;
         let flushed = match io {
             Io::Datagram { .. } => return self.flush_datagrams(slot),
             Io::Task(side) => {
@@ -80,8 +90,12 @@ impl Core {
 
     /// Turns notices of dropped messages into frames of the session's wire.
     pub(crate) fn resolve_gaps(&mut self, slot: u32) {
-        let Self { sessions, seats, .. } = self;
-        let Some(session) = sessions.get_mut(slot as usize) else { return };
+        let Self {
+            sessions, seats, ..
+        } = self;
+        let Some(session) = sessions.get_mut(slot as usize) else {
+            return;
+        };
         let framing = session.framing;
         session.outbox.resolve_gaps(|gap| {
             let room = seats.room_name(gap.room)?;
@@ -103,13 +117,24 @@ impl Core {
 
     /// The outbox is empty: an ending session closes its side, a paused one is read again.
     fn drained(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        if let Stage::Ending { reason, deadline_ms, shut: false } = session.stage {
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if let Stage::Ending {
+            reason,
+            deadline_ms,
+            shut: false,
+        } = session.stage
+        {
             if let Io::Stream(stream) = &mut session.io {
                 let mut cx = Context::from_waker(&session.waker);
                 match Pin::new(stream).poll_shutdown(&mut cx) {
                     Poll::Ready(Ok(())) => {
-                        session.stage = Stage::Ending { reason, deadline_ms, shut: true };
+                        session.stage = Stage::Ending {
+                            reason,
+                            deadline_ms,
+                            shut: true,
+                        };
                         session.waker.wake_by_ref();
                     }
                     Poll::Ready(Err(_)) => self.die(slot, reason),

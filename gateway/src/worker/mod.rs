@@ -51,7 +51,8 @@ pub(crate) fn endpoint_slot(endpoint: u16) -> u32 {
 }
 
 fn endpoint_of(slot: u32) -> Option<u16> {
-    slot.checked_sub(FIRST_ENDPOINT).and_then(|endpoint| u16::try_from(endpoint).ok())
+    slot.checked_sub(FIRST_ENDPOINT)
+        .and_then(|endpoint| u16::try_from(endpoint).ok())
 }
 
 /// A worker as its tasks see it. Lives on one thread.
@@ -93,7 +94,9 @@ pub(crate) struct Start {
 ///
 /// When the runtime cannot be made or a socket cannot be registered with it.
 pub(crate) fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let worker = open(start)?;
         ready();
@@ -113,7 +116,13 @@ pub(crate) fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
 }
 
 fn open(start: Start) -> io::Result<Rc<Worker>> {
-    let Start { shared, id, lane, scheduler, sockets } = start;
+    let Start {
+        shared,
+        id,
+        lane,
+        scheduler,
+        sockets,
+    } = start;
     let lane = Rc::new(lane);
     let queue = Arc::new(ReadyQueue::default());
     let waker = Waker::from(Arc::clone(&queue));
@@ -121,8 +130,14 @@ fn open(start: Start) -> io::Result<Rc<Worker>> {
     scheduler.set_waker(waker);
     let Sockets { endpoints, streams } = sockets;
     let endpoints = crate::udp::register(endpoints, &queue)?;
-    let core =
-        Core::new(Arc::clone(&shared), id, Rc::clone(&lane), scheduler, endpoints, queue);
+    let core = Core::new(
+        Arc::clone(&shared),
+        id,
+        Rc::clone(&lane),
+        scheduler,
+        endpoints,
+        queue,
+    );
     let worker = Rc::new(Worker {
         shared,
         lane,
@@ -164,7 +179,9 @@ async fn drive(worker: &Rc<Worker>) {
                 continue;
             }
             let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
-            timer.as_mut().reset(Instant::now() + Duration::from_millis(wait_ms));
+            timer
+                .as_mut()
+                .reset(Instant::now() + Duration::from_millis(wait_ms));
             tokio::select! {
                 () = poll_fn(|cx| queue.poll_notified(cx)) => {}
                 () = timer.as_mut() => {}

@@ -24,8 +24,12 @@ impl Core {
             if !self.resume(slot) {
                 return;
             }
-            let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-            let Io::Stream(stream) = &mut session.io else { return };
+            let Some(session) = self.sessions.get_mut(slot as usize) else {
+                return;
+            };
+            let Io::Stream(stream) = &mut session.io else {
+                return;
+            };
             let mut buffer = std::mem::take(&mut self.read_buffer);
             let mut cx = Context::from_waker(&session.waker);
             let read = stream.poll_read_into(&mut cx, &mut buffer);
@@ -53,7 +57,9 @@ impl Core {
 
     /// Feeds what was set aside. False when the session must not be read now.
     fn resume(&mut self, slot: u32) -> bool {
-        let Some(session) = self.session(slot) else { return false };
+        let Some(session) = self.session(slot) else {
+            return false;
+        };
         if session.paused || session.parked || matches!(session.stage, Stage::Dead(_)) {
             return false;
         }
@@ -62,13 +68,16 @@ impl Core {
         }
         let mut stash = std::mem::take(&mut session.stash);
         self.feed(slot, &mut stash);
-        self.session(slot).is_some_and(|session| !session.paused && !session.parked)
+        self.session(slot)
+            .is_some_and(|session| !session.paused && !session.parked)
     }
 
     /// Gives input to the session's protocol. What must wait is kept in the session's stash.
     pub(crate) fn feed(&mut self, slot: u32, input: &mut [u8]) {
         let now_ms = self.now_ms;
-        let Some(session) = self.session(slot) else { return };
+        let Some(session) = self.session(slot) else {
+            return;
+        };
         session.heard_ms = now_ms;
         session.pinged_ms = None;
         let ending = !session.is_open();
@@ -95,12 +104,14 @@ impl Core {
             | Wire::Undecided
             | Wire::Lent => input.len(),
         };
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         session.wire = wire;
-        if let Some(rest) = input.get(consumed..).filter(|rest| !rest.is_empty()) {
-            if session.is_open() {
-                session.stash.extend_from_slice(rest);
-            }
+        if let Some(rest) = input.get(consumed..).filter(|rest| !rest.is_empty())
+            && session.is_open()
+        {
+            session.stash.extend_from_slice(rest);
         }
     }
 
@@ -122,12 +133,12 @@ impl Core {
     /// not read from, rather than ended.
     fn may_go_on(&mut self, slot: u32) -> bool {
         if self.shared.hub.is_congested() {
-            if let Some(session) = self.sessions.get_mut(slot as usize) {
-                if !session.parked {
-                    session.parked = true;
-                    self.parked.push(slot);
-                    self.lane.increment(Id::SessionsParked);
-                }
+            if let Some(session) = self.sessions.get_mut(slot as usize)
+                && !session.parked
+            {
+                session.parked = true;
+                self.parked.push(slot);
+                self.lane.increment(Id::SessionsParked);
             }
             return false;
         }
@@ -145,12 +156,15 @@ impl Core {
                 self.pause(slot);
             }
         }
-        self.session(slot).is_some_and(|session| session.is_open() && !session.paused)
+        self.session(slot)
+            .is_some_and(|session| session.is_open() && !session.paused)
     }
 
     /// Stops reading a session until its outbox is empty.
     fn pause(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         if !session.paused {
             session.paused = true;
             self.lane.increment(Id::SessionsPaused);
@@ -182,7 +196,9 @@ impl Core {
     fn line_too_long(&mut self, slot: u32, max: usize) {
         self.lane.increment(Id::ErrorsTooLarge);
         let text = format!("a line is at most {max} bytes (limits.max_message)");
-        self.say(slot, |out| event::error(out, None, ErrorCode::LineTooLong, &text));
+        self.say(slot, |out| {
+            event::error(out, None, ErrorCode::LineTooLong, &text)
+        });
         self.end(slot, CloseReason::TooBig);
     }
 
@@ -190,7 +206,9 @@ impl Core {
         let max = self.shared.bounds.max_message;
         let mut consumed = 0;
         while self.may_go_on(slot) {
-            let (used, line) = state.lines.next(input.get(consumed..).unwrap_or_default(), max);
+            let (used, line) = state
+                .lines
+                .next(input.get(consumed..).unwrap_or_default(), max);
             consumed += used;
             match line {
                 None => break,
@@ -220,7 +238,9 @@ impl Core {
         let mut consumed = 0;
         // The decoder is asked until it has nothing more, which is when it gives its buffer back.
         while self.may_go_on(slot) {
-            let Some(rest) = input.get_mut(consumed..) else { break };
+            let Some(rest) = input.get_mut(consumed..) else {
+                break;
+            };
             match decoder.next(rest, &limits) {
                 Ok((used, None)) => {
                     consumed += used;
@@ -304,8 +324,12 @@ impl Core {
     /// until it is gone: at most one read of it is ever buffered.
     fn echo(&mut self, slot: u32, input: &[u8]) -> usize {
         self.emit_message(slot, input);
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return input.len() };
-        let Io::Stream(stream) = &mut session.io else { return input.len() };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return input.len();
+        };
+        let Io::Stream(stream) = &mut session.io else {
+            return input.len();
+        };
         let mut cx = Context::from_waker(&session.waker);
         let written = match Pin::new(stream).poll_write(&mut cx, input) {
             Poll::Ready(Ok(written)) => written,
@@ -326,11 +350,15 @@ impl Core {
 
     /// The peer closed its side. What is queued is still sent.
     fn input_ended(&mut self, slot: u32) {
-        let Some(session) = self.session(slot) else { return };
+        let Some(session) = self.session(slot) else {
+            return;
+        };
         match session.stage {
             Stage::Open if session.outbox.is_empty() => self.die(slot, CloseReason::Ended),
             Stage::Open => self.closed_by_peer(slot, CloseReason::Ended),
-            Stage::Ending { reason, shut: true, .. } => self.die(slot, reason),
+            Stage::Ending {
+                reason, shut: true, ..
+            } => self.die(slot, reason),
             Stage::Ending { .. } | Stage::Dead(_) => {}
         }
     }

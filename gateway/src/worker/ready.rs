@@ -21,10 +21,14 @@ pub(crate) struct ReadyQueue {
 
 impl ReadyQueue {
     /// Ready once the driver was woken since the last call that was ready.
-    pub(crate) fn poll_notified(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_notified(&self, cx: &Context<'_>) -> Poll<()> {
         self.driver.register(cx.waker());
         // Acquire, pairs with the release in `notify`: what was queued before it is seen.
-        if self.notified.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.notified.swap(false, Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Has the driver run a turn.
@@ -76,7 +80,11 @@ pub(crate) struct SlotWaker {
 
 impl SlotWaker {
     pub(crate) fn new(queue: &Arc<ReadyQueue>, slot: u32) -> Arc<Self> {
-        Arc::new(Self { queue: Arc::clone(queue), slot, queued: AtomicBool::new(false) })
+        Arc::new(Self {
+            queue: Arc::clone(queue),
+            slot,
+            queued: AtomicBool::new(false),
+        })
     }
 
     /// To be called when the slot has been taken off the queue and before it is looked at, so that

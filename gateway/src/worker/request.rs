@@ -101,26 +101,40 @@ impl Core {
     /// Sends a request to the members of a room and keeps it until it is answered.
     pub(crate) fn ask(&mut self, slot: u32, new: &NewRequest<'_>) {
         let max = self.shared.bounds.max_requests_per_session;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         if session.requests >= max {
             let text = format!("at most {max} requests may wait at once");
             let id = new.id;
-            self.say(slot, |out| event::error(out, id, ErrorCode::TooManyRequests, &text));
+            self.say(slot, |out| {
+                event::error(out, id, ErrorCode::TooManyRequests, &text)
+            });
             return;
         }
         let (client, from) = (session.id, session.from());
         self.requests.last += 1;
         let number = self.requests.last;
-        let request = RequestId { worker: self.worker.0, number };
-        let ask = Ask { request, client, from, data: new.data.into() };
-        let reached = match self.shared.hub.broadcast(new.room, Control::Ask(Arc::new(ask))) {
-            Ok(reached) => reached,
-            Err(_) => {
-                let text = "the gateway is overloaded; try again";
-                let id = new.id;
-                self.say(slot, |out| event::error(out, id, ErrorCode::Overloaded, text));
-                return;
-            }
+        let request = RequestId {
+            worker: self.worker.0,
+            number,
+        };
+        let ask = Ask {
+            request,
+            client,
+            from,
+            data: new.data.into(),
+        };
+        let reached = self
+            .shared
+            .hub
+            .broadcast(new.room, Control::Ask(Arc::new(ask)));
+        let Ok(reached) = reached else {
+            let text = "the gateway is overloaded; try again";
+            self.say(slot, |out| {
+                event::error(out, new.id, ErrorCode::Overloaded, text)
+            });
+            return;
         };
         let own = usize::from(self.seats.is_member(slot, new.room));
         let pending = Pending {
@@ -149,7 +163,10 @@ impl Core {
             self.lane.increment(Id::RepliesLate);
             return;
         };
-        let repeated = pending.replies.iter().any(|other| other.client == reply.client);
+        let repeated = pending
+            .replies
+            .iter()
+            .any(|other| other.client == reply.client);
         let full = pending.replies.len() >= bounds.max_request_replies
             || pending.bytes + reply.data.len() > bounds.outbox_half_bytes;
         if repeated || full || reply.client == pending.client {
@@ -165,7 +182,11 @@ impl Core {
     /// Ends the requests whose time is up.
     pub(crate) fn expire_requests(&mut self) {
         let now_ms = self.now_ms;
-        let late = self.requests.pending.iter().filter(|(_, pending)| pending.deadline_ms <= now_ms);
+        let late = self
+            .requests
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.deadline_ms <= now_ms);
         let late: Vec<u64> = late.map(|(&number, _)| number).collect();
         for number in late {
             self.lane.increment(Id::RequestsTimedOut);
@@ -175,10 +196,18 @@ impl Core {
 
     /// Ends a request if its mode is satisfied, or if its time is up.
     fn settle(&mut self, number: u64, timed_out: bool) {
-        let Some(pending) = self.requests.pending.get(&number) else { return };
-        let Some(verdict) = verdict(pending, timed_out) else { return };
-        let Some(pending) = self.requests.pending.remove(&number) else { return };
-        let Some(session) = self.find(pending.client) else { return };
+        let Some(pending) = self.requests.pending.get(&number) else {
+            return;
+        };
+        let Some(verdict) = verdict(pending, timed_out) else {
+            return;
+        };
+        let Some(pending) = self.requests.pending.remove(&number) else {
+            return;
+        };
+        let Some(session) = self.find(pending.client) else {
+            return;
+        };
         session.requests -= 1;
         let slot = pending.client.slot();
         match verdict {
@@ -220,7 +249,10 @@ fn verdict(pending: &Pending, timed_out: bool) -> Option<Verdict> {
         Mode::Race if !replies.is_empty() => Some(Ok(0..1)),
         Mode::Any => match replies.iter().position(|reply| reply.error.is_none()) {
             Some(first) => Some(Ok(first..first + 1)),
-            None if complete => Some(Err((ErrorCode::Refused, "every member refused the request"))),
+            None if complete => Some(Err((
+                ErrorCode::Refused,
+                "every member refused the request",
+            ))),
             None => timed_out.then_some(late),
         },
         Mode::Race if complete => Some(Err((ErrorCode::Refused, "nobody is there to reply"))),

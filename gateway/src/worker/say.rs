@@ -20,12 +20,18 @@ pub(crate) fn frame(framing: Framing, json: &[u8], out: &mut Vec<u8>) {
 impl Core {
     /// Queues one JSON object. Sessions that do not speak `roomwire.v1` are not told.
     pub(crate) fn say(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(session) = self.sessions.get(slot as usize) else {
+            return;
+        };
         let framing = session.framing;
         let scratch = &mut self.output.scratch;
         scratch.clear();
         encode(scratch);
-        let slice = self.output.arenas.answers().write(|out| frame(framing, scratch, out));
+        let slice = self
+            .output
+            .arenas
+            .answers()
+            .write(|out| frame(framing, scratch, out));
         if slice.len() > 0 {
             self.push(slot, slice, None);
         }
@@ -39,9 +45,15 @@ impl Core {
         items: &[T],
         mut encode: impl FnMut(&mut Vec<u8>, &T, Framing),
     ) {
-        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(session) = self.sessions.get(slot as usize) else {
+            return;
+        };
         let framing = session.framing;
-        let each = if framing == Framing::Datagram { 1 } else { items.len().max(1) };
+        let each = if framing == Framing::Datagram {
+            1
+        } else {
+            items.len().max(1)
+        };
         for chunk in items.chunks(each) {
             let slice = self.output.arenas.answers().write(|out| {
                 for item in chunk {
@@ -54,42 +66,53 @@ impl Core {
 
     /// Tells a person something; other sessions are not told.
     pub(crate) fn notice(&mut self, slot: u32, text: &str) {
-        if self.sessions.get(slot as usize).is_none_or(|session| session.framing != Framing::Chat) {
+        if self
+            .sessions
+            .get(slot as usize)
+            .is_none_or(|session| session.framing != Framing::Chat)
+        {
             return;
         }
-        let slice = self.output.arenas.answers().write(|out| chat::notice(out, text));
+        let slice = self
+            .output
+            .arenas
+            .answers()
+            .write(|out| chat::notice(out, text));
         self.push(slot, slice, None);
     }
 
     /// Tells a person a ready-made text of whole lines.
     pub(crate) fn say_plain(&mut self, slot: u32, text: &str) {
-        let frame =
-            self.output.arenas.answers().write(|out| out.extend_from_slice(text.as_bytes()));
+        let frame = self
+            .output
+            .arenas
+            .answers()
+            .write(|out| out.extend_from_slice(text.as_bytes()));
         self.push(slot, frame, None);
     }
 
     /// Queues one WebSocket frame.
     pub(crate) fn send_frame(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
-        let slice =
-            self.output.arenas.answers().write(|out| websocket::frame(out, opcode, payload));
+        let slice = self
+            .output
+            .arenas
+            .answers()
+            .write(|out| websocket::frame(out, opcode, payload));
         self.push(slot, slice, None);
     }
 
     /// Queues a close frame. RFC 6455 §5.5.1: nothing may follow it, so the session must end.
     pub(crate) fn queue_close(&mut self, slot: u32, code: Option<u16>, reason: &str) {
-        let slice =
-            self.output.arenas.answers().write(|out| websocket::close_frame(out, code, reason));
+        let slice = self
+            .output
+            .arenas
+            .answers()
+            .write(|out| websocket::close_frame(out, code, reason));
         self.push(slot, slice, None);
     }
 
     /// Ends a WebSocket session with a code of its own.
-    pub(crate) fn end_websocket(
-        &mut self,
-        slot: u32,
-        reason: CloseReason,
-        code: u16,
-        text: &str,
-    ) {
+    pub(crate) fn end_websocket(&mut self, slot: u32, reason: CloseReason, code: u16, text: &str) {
         self.queue_close(slot, Some(code), text);
         self.closed_by_peer(slot, reason);
     }
@@ -97,11 +120,17 @@ impl Core {
     /// The last words are queued already, or there are none: only the socket is left to close.
     pub(crate) fn closed_by_peer(&mut self, slot: u32, reason: CloseReason) {
         let deadline_ms = self.now_ms + self.shared.bounds.close_timeout_ms;
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         if !session.is_open() {
             return;
         }
-        session.stage = Stage::Ending { reason, deadline_ms, shut: false };
+        session.stage = Stage::Ending {
+            reason,
+            deadline_ms,
+            shut: false,
+        };
         self.output.touch(slot, session);
         self.seats.leave_all(slot, self.now_ms);
     }
@@ -109,7 +138,9 @@ impl Core {
     /// Goodbye in the peer's own language, then its protocol's close.
     pub(crate) fn last_words(&mut self, slot: u32, reason: CloseReason) {
         let info = reason.info();
-        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(session) = self.sessions.get(slot as usize) else {
+            return;
+        };
         let framing = session.framing;
         // During a drain everybody was told at its beginning.
         if info.goodbye && self.drain.is_none() {

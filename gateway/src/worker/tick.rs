@@ -64,7 +64,8 @@ impl Core {
             return;
         }
         let late = self.now_ms.saturating_sub(self.tick.due_ms);
-        self.lane.record(Id::WorkerLagMicros, late.saturating_mul(1000));
+        self.lane
+            .record(Id::WorkerLagMicros, late.saturating_mul(1000));
         self.tick.due_ms = self.now_ms + TICK_MS;
         self.tick.ticks += 1;
         self.look_around();
@@ -79,14 +80,15 @@ impl Core {
     }
 
     /// The first worker's share of what is the whole gateway's.
-    fn keep_house(&mut self) {
+    fn keep_house(&self) {
         let swept = self.shared.hub.sweep(self.now_ms, SWEEP_BUDGET);
         self.lane.add(Id::RoomsExpired, swept.rooms as u64);
         self.lane.add(Id::HistoryExpired, swept.messages as u64);
         let stats = self.shared.hub.stats();
         self.lane.gauge_set(Id::Rooms, stats.rooms as u64);
         self.lane.gauge_set(Id::Patterns, stats.patterns as u64);
-        self.lane.gauge_set(Id::HistoryMessages, stats.history_messages);
+        self.lane
+            .gauge_set(Id::HistoryMessages, stats.history_messages);
         self.lane.gauge_set(Id::HistoryBytes, stats.history_bytes);
         self.shared.page.heartbeat(Clock::unix_ms());
     }
@@ -94,12 +96,20 @@ impl Core {
     fn look_around(&mut self) {
         let slots = self.sessions.capacity();
         let count = slots.div_ceil(TICKS_PER_ROUND).max(1);
-        let begin = if self.tick.cursor >= slots { 0 } else { self.tick.cursor };
+        let begin = if self.tick.cursor >= slots {
+            0
+        } else {
+            self.tick.cursor
+        };
         let end = (begin + count).min(slots);
         self.tick.cursor = end;
         for slot in begin..end {
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            let Ok(slot) = u32::try_from(slot) else { continue };
+            let Some(session) = self.sessions.get_mut(slot) else {
+                continue;
+            };
+            let Ok(slot) = u32::try_from(slot) else {
+                continue;
+            };
             if self.now_ms.saturating_sub(session.heard_ms) > IDLE_MS {
                 session.outbox.shrink_if_idle();
             }
@@ -114,12 +124,18 @@ impl Core {
 
     fn ping(&mut self, slot: u32) {
         let now_ms = self.now_ms;
-        let Some(session) = self.session(slot) else { return };
+        let Some(session) = self.session(slot) else {
+            return;
+        };
         match session.framing {
             Framing::Events => {
                 // A comment keeps proxies from closing the stream and finds out dead peers.
                 session.heard_ms = now_ms;
-                let frame = self.output.arenas.answers().write(|out| sse::comment(out, "ping"));
+                let frame = self
+                    .output
+                    .arenas
+                    .answers()
+                    .write(|out| sse::comment(out, "ping"));
                 self.push(slot, frame, None);
             }
             _ => {
@@ -144,8 +160,11 @@ impl Core {
             return;
         }
         let length_ms = self.shared.config.gateway.drain.as_millis();
-        let slots: Vec<u32> =
-            self.sessions.iter().filter_map(|(slot, _)| u32::try_from(slot).ok()).collect();
+        let slots: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter_map(|(slot, _)| u32::try_from(slot).ok())
+            .collect();
         let count = slots.len().max(1) as u64;
         for (nth, slot) in slots.into_iter().enumerate() {
             // Spread over the drain, so that the crowd does not come back at the same moment.
@@ -168,7 +187,9 @@ impl Core {
         }
         // Done a little before the deadline, so that closing handshakes fit in.
         let left_ms = drain.deadline_ms.saturating_sub(self.now_ms + 2 * TICK_MS);
-        let ticks_left = usize::try_from(left_ms / TICK_MS).unwrap_or(usize::MAX).max(1);
+        let ticks_left = usize::try_from(left_ms / TICK_MS)
+            .unwrap_or(usize::MAX)
+            .max(1);
         let quota = (self.sessions.len() / ticks_left).max(DRAIN_MIN_PER_TICK);
         let slots = self.sessions.capacity();
         let mut ended = 0;
@@ -191,8 +212,11 @@ impl Core {
     }
 
     fn cut_all(&mut self) {
-        let slots: Vec<u32> =
-            self.sessions.iter().filter_map(|(slot, _)| u32::try_from(slot).ok()).collect();
+        let slots: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter_map(|(slot, _)| u32::try_from(slot).ok())
+            .collect();
         for slot in slots {
             if let Some(session) = self.session(slot) {
                 if let Stage::Ending { reason, .. } = &mut session.stage {
@@ -219,8 +243,16 @@ enum Due {
 fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
     match session.stage {
         Stage::Dead(_) => return Due::Nothing,
-        Stage::Ending { reason, deadline_ms, .. } => {
-            return if now_ms >= deadline_ms { Due::Die(reason) } else { Due::Nothing };
+        Stage::Ending {
+            reason,
+            deadline_ms,
+            ..
+        } => {
+            return if now_ms >= deadline_ms {
+                Due::Die(reason)
+            } else {
+                Due::Nothing
+            };
         }
         Stage::Open => {}
     }
@@ -230,8 +262,16 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
         return Due::Die(CloseReason::WriteTimeout);
     }
     if let Io::Datagram { lease, .. } = session.io {
-        let limit = if lease.proven { bounds.udp_lease_ms } else { bounds.handshake_timeout_ms };
-        return if silent_ms >= limit { Due::Die(CloseReason::LeaseExpired) } else { Due::Nothing };
+        let limit = if lease.proven {
+            bounds.udp_lease_ms
+        } else {
+            bounds.handshake_timeout_ms
+        };
+        return if silent_ms >= limit {
+            Due::Die(CloseReason::LeaseExpired)
+        } else {
+            Due::Nothing
+        };
     }
     match session.framing {
         Framing::WebSocket | Framing::WebSocketEcho => {

@@ -52,7 +52,8 @@ impl Core {
         self.reap();
         self.scheduler.end_turn();
         self.lane.increment(Id::WorkerTurns);
-        self.lane.record(Id::WorkerTurnMicros, self.shared.clock.now_us() - began_us);
+        self.lane
+            .record(Id::WorkerTurnMicros, self.shared.clock.now_us() - began_us);
         self.lane.publish();
         if more { Turn::More } else { Turn::Idle }
     }
@@ -63,7 +64,10 @@ impl Core {
         let attended = catch_unwind(AssertUnwindSafe(|| self.attend(slot)));
         attended.unwrap_or_else(|_| {
             self.lane.increment(Id::SessionPanics);
-            tracing::error!(slot, "a session was ended by a panic; please report the lines above");
+            tracing::error!(
+                slot,
+                "a session was ended by a panic; please report the lines above"
+            );
             self.restore_buffers();
             self.die(slot, CloseReason::Internal);
             true
@@ -76,7 +80,9 @@ impl Core {
         if let Some(endpoint) = super::endpoint_of(slot) {
             return self.receive(endpoint);
         }
-        let Some(session) = self.session(slot) else { return false };
+        let Some(session) = self.session(slot) else {
+            return false;
+        };
         session.slot_waker.taken();
         if !matches!(session.io, Io::Stream(_)) || matches!(session.stage, Stage::Dead(_)) {
             return false;
@@ -95,7 +101,9 @@ impl Core {
             return;
         }
         for slot in std::mem::take(&mut self.parked) {
-            let Some(session) = self.session(slot) else { continue };
+            let Some(session) = self.session(slot) else {
+                continue;
+            };
             session.parked = false;
             session.waker.wake_by_ref();
         }

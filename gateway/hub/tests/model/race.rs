@@ -327,3 +327,105 @@ fn race(seed: u64) {
 fn nothing_is_lost_or_repeated_between_threads() {
     for_each_seed(30, race);
 }
+
+/// Runs `act` many times on each worker's thread, with seats of its own.
+fn churn(
+    history: HistoryLimits,
+    act: impl Fn(&Hub<Message, ()>, &mut Seats<Message, ()>, u16) + Sync,
+) {
+    let hub = Arc::new(Hub::new(HubOptions {
+        workers: WORKERS,
+        rooms: RoomSettings {
+            history,
+            slow: SlowPolicy::Disconnect,
+        },
+        ..HubOptions::default()
+    }));
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (hub, act) = (&hub, &act);
+            scope.spawn(move || {
+                let mut seats = Seats::new(Arc::clone(hub), WorkerId(worker), 8);
+                for _ in 0..8_000 {
+                    act(hub, &mut seats, worker);
+                }
+            });
+        }
+    });
+    for worker in 0..WORKERS {
+        hub.inbox(WorkerId(worker))
+            .drain(usize::MAX, &mut Vec::new());
+    }
+    hub.check_invariants();
+    hub.sweep(u64::MAX, usize::MAX);
+    assert_eq!(hub.stats().rooms, 0);
+}
+
+fn take_seat(seats: &mut Seats<Message, ()>, worker: u16, subject: &str) -> Joined<Message> {
+    let request = Join {
+        subject,
+        member: Member {
+            id: MemberId(u64::from(worker)),
+            name: None,
+        },
+        since: None,
+        presence: false,
+        watch: false,
+    };
+    seats.join(0, request, 0).expect("nothing is at its bound")
+}
+
+/// Drains after each publish, so only another thread's publishes can have filled an inbox.
+fn publish_and_drain(
+    hub: &Hub<Message, ()>,
+    seats: &mut Seats<Message, ()>,
+    worker: u16,
+    room: &str,
+) -> (Position, Vec<Position>) {
+    let publish = Publish {
+        room,
+        message: Arc::new(0),
+        bytes: 1,
+        key: None,
+        exclude: None,
+    };
+    let published = hub.publish(publish, 0).expect("nothing is at its bound");
+    let mut drained = Vec::new();
+    hub.inbox(WorkerId(worker)).drain(usize::MAX, &mut drained);
+    let mut heard = Vec::new();
+    for delivery in drained {
+        if let Delivery::Message(message) = delivery {
+            let (epoch, offset) = (message.room.epoch, message.offset);
+            seats.fan_out(&message, |_| heard.push(Position { epoch, offset }));
+        }
+    }
+    let published = Position {
+        epoch: published.epoch,
+        offset: published.offset,
+    };
+    (published, heard)
+}
+
+#[test]
+fn a_room_never_vanishes_under_a_seat() {
+    churn(HistoryLimits::NONE, |hub, seats, worker| {
+        let joined = take_seat(seats, worker, "bare");
+        let (published, heard) = publish_and_drain(hub, seats, worker, "bare");
+        assert_eq!(published.epoch, joined.epoch);
+        assert!(heard.contains(&published));
+        assert!(seats.leave(0, "bare", 0));
+    });
+}
+
+#[test]
+fn a_pattern_hears_every_publish_that_begins_after_it_was_joined() {
+    churn(HistoryLimits::default(), |hub, seats, worker| {
+        take_seat(seats, worker, "a.*");
+        let (published, heard) = publish_and_drain(hub, seats, worker, "a.x");
+        assert!(heard.contains(&published));
+        for pair in heard.windows(2) {
+            assert_eq!(pair[0].offset + 1, pair[1].offset);
+        }
+        assert!(seats.leave(0, "a.*", 0));
+    });
+}
