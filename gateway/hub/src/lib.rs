@@ -6,6 +6,33 @@
 //! [`Inbox::drain`], [`Seats::fan_out`] and [`Outbox::push`]; to read the code, begin with `room`,
 //! then `seat`.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use roomwire_hub::{Delivery, Hub, HubOptions, Join, Member, MemberId, Publish, Seats, WorkerId};
+//!
+//! let hub: Arc<Hub<Arc<str>, ()>> = Arc::new(Hub::new(HubOptions::default()));
+//! let worker = WorkerId(0);
+//! let mut seats = Seats::new(Arc::clone(&hub), worker, 128);
+//! let (slot, now) = (0, 0);
+//! let member = Member { id: MemberId(1), name: Some("ada".into()) };
+//! let join = Join { subject: "lobby", member, since: None, presence: false, watch: false };
+//! seats.join(slot, join, now)?;
+//!
+//! let message: Arc<str> = "hello".into();
+//! let publish = Publish { room: "lobby", bytes: message.len(), message, key: None, exclude: None };
+//! assert_eq!(hub.publish(publish, now)?.offset, 1);
+//!
+//! let (mut turn, mut received) = (Vec::new(), Vec::new());
+//! hub.inbox(worker).drain(1_024, &mut turn);
+//! for delivery in turn {
+//!     if let Delivery::Message(message) = delivery {
+//!         seats.fan_out(&message, |slot| received.push((slot, Arc::clone(&message.message))));
+//!     }
+//! }
+//! assert_eq!(received, [(slot, "hello".into())]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Locks
 //!
 //! | lock | guards | may be taken inside it |

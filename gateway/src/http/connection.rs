@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::lifecycle::Phase;
 use crate::listener::Door;
-use crate::session::{CloseReason, Io, Stream, TaskSide, Wire};
+use crate::session::{ClientId, CloseReason, Io, Stream, TaskSide, Wire};
 use crate::shared::Permit;
 use crate::worker::{NewSession, Worker};
 
@@ -184,7 +184,7 @@ async fn serve(
         peer,
         permit: None,
     };
-    let Some(slot) = worker.with(|core| core.add(new)) else {
+    let Some(id) = worker.with(|core| core.add(new)) else {
         return;
     };
     let connection = Rc::new(Connection {
@@ -194,7 +194,7 @@ async fn serve(
         side,
         permit: RefCell::new(Some(permit)),
     });
-    let _session = SessionGuard { worker, slot };
+    let _session = SessionGuard { worker, id };
     match version {
         Version::Http1 => super::h1::serve(&connection, stream).await,
         Version::Http2 => super::h2::serve(&connection, stream).await,
@@ -204,14 +204,11 @@ async fn serve(
 /// Removes the connection's session when its task ends, however it ends.
 struct SessionGuard {
     worker: Rc<Worker>,
-    slot: u32,
+    id: ClientId,
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.worker.with(|core| {
-            core.die(self.slot, CloseReason::Ended);
-            core.reap_soon();
-        });
+        self.worker.with(|core| core.task_ended(self.id));
     }
 }

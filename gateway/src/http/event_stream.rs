@@ -23,7 +23,7 @@ use super::message::parse_position;
 use super::problem::{Answer, Problem, with_type};
 use super::service::Call;
 use crate::message::Message;
-use crate::session::{CloseReason, Io, Refusal, TaskSide, Wire};
+use crate::session::{ClientId, CloseReason, Io, Refusal, TaskSide, Wire};
 use crate::worker::{Core, NewSession, Worker};
 
 /// Bytes taken from the outbox at a time.
@@ -32,21 +32,18 @@ const TAKEN_BYTES: usize = 64 * 1024;
 /// A room's watcher: a session that is not listed among the members. Leaves when dropped.
 pub(crate) struct Watcher {
     worker: Rc<Worker>,
-    slot: u32,
+    id: ClientId,
 }
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("slot", &self.slot).finish()
+        f.debug_struct("Watcher").field("id", &self.id).finish()
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.worker.with(|core| {
-            core.die(self.slot, CloseReason::Ended);
-            core.reap_soon();
-        });
+        self.worker.with(|core| core.task_ended(self.id));
     }
 }
 
@@ -74,17 +71,17 @@ impl Watcher {
                 peer,
                 permit: None,
             };
-            let slot = core.add(new).ok_or_else(overloaded)?;
+            let id = core.add(new).ok_or_else(overloaded)?;
             core.waiters += 1;
-            let joined = core.watch(slot, room, since.copied());
+            let joined = core.watch(id.slot(), room, since.copied());
             if joined.is_err() {
-                core.die(slot, CloseReason::LimitReached);
+                core.die(id.slot(), CloseReason::LimitReached);
                 core.reap_soon();
             }
-            Ok((slot, joined?))
+            Ok((id, joined?))
         });
-        let (slot, joined) = opened?;
-        Ok((Self { worker, slot }, joined))
+        let (id, joined) = opened?;
+        Ok((Self { worker, id }, joined))
     }
 }
 
@@ -117,13 +114,15 @@ impl Core {
     /// Takes queued bytes of an event stream; `None` once it has ended and all is taken.
     fn take_events(
         &mut self,
-        slot: u32,
+        id: ClientId,
         side: &Rc<RefCell<TaskSide>>,
         cx: &Context<'_>,
     ) -> Poll<Option<Bytes>> {
         self.output.arenas.seal();
-        self.resolve_gaps(slot);
-        let taken = self.session(slot).map_or_else(Vec::new, |session| {
+        if self.find(id).is_some() {
+            self.resolve_gaps(id.slot());
+        }
+        let taken = self.find(id).map_or_else(Vec::new, |session| {
             let mut bytes = Vec::new();
             while bytes.len() < TAKEN_BYTES {
                 let Some((frame, _)) = session.outbox.pop() else {
@@ -161,8 +160,8 @@ impl EventStream {
         if !self.first.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut self.first)));
         }
-        let Watcher { worker, slot } = &self.watcher;
-        worker.with(|core| core.take_events(*slot, &self.side, cx))
+        let Watcher { worker, id } = &self.watcher;
+        worker.with(|core| core.take_events(*id, &self.side, cx))
     }
 }
 

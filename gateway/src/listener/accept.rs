@@ -96,11 +96,6 @@ impl Door {
     }
 
     fn enter(self: &Rc<Self>, stream: TcpStream, peer: std::net::SocketAddr, permit: Permit) {
-        // Small frames must not wait for acknowledgements (Nagle, RFC 1122 §4.2.3.4). Failing means
-        // the connection is gone already, which the first read will tell.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
         let wire = match self.handler {
             Handler::Rooms => Wire::Undecided,
             Handler::Echo => Wire::Echo,

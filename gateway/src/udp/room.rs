@@ -67,7 +67,7 @@ impl Core {
             peer,
             permit: None,
         };
-        let slot = self.add(new)?;
+        let slot = self.add(new)?.slot();
         self.lane.gauge_add(Id::UdpSessions, 1);
         self.peers.insert((endpoint, peer), slot);
         Some(slot)

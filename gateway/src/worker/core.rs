@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use roomwire_hub::emitter::Scheduler;
-use roomwire_hub::{Delivery, Origin, Outbox, Push, Seats, WorkerId};
+use roomwire_hub::{Delivery, Origin, Outbox, OutboxLimits, Push, Seats, WorkerId};
 use roomwire_metrics::{Id, LaneWriter};
 use slab::Slab;
 
@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Adds a session and has it looked at in the next turn. `None` when this worker is full.
-    pub(crate) fn add(&mut self, new: NewSession) -> Option<u32> {
+    pub(crate) fn add(&mut self, new: NewSession) -> Option<ClientId> {
         let slot = u32::try_from(self.sessions.vacant_key()).ok()?;
         if slot >= ClientId::MAX_SLOTS {
             return None;
@@ -151,8 +151,9 @@ impl Core {
         let waker = Waker::from(Arc::clone(&slot_waker));
         waker.wake_by_ref();
         let now = self.shared.clock.now_ms();
+        let id = ClientId::pack(self.worker.0, self.generation, slot);
         self.sessions.insert(Session {
-            id: ClientId::pack(self.worker.0, self.generation, slot),
+            id,
             framing: new.wire.framing(),
             io: new.io,
             wire: new.wire,
@@ -178,7 +179,7 @@ impl Core {
         self.lane.increment(Id::SessionsOpened);
         self.lane.gauge_add(Id::Sessions, 1);
         self.emit_connection(slot);
-        Some(slot)
+        Some(id)
     }
 
     /// Makes the buffers anew that a panic took along.
@@ -199,12 +200,28 @@ impl Core {
 
     /// Queues a frame for one session; a full outbox ends the session.
     pub(crate) fn push(&mut self, slot: u32, frame: Slice, origin: Option<Origin>) {
-        let limits = &self.shared.bounds.outbox;
+        self.push_within(slot, frame, origin, self.shared.bounds.outbox);
+    }
+
+    /// Queues what an echo could not send at once: one read, however small the outbox is set.
+    pub(crate) fn push_read(&mut self, slot: u32, input: &[u8]) {
+        let mut limits = self.shared.bounds.outbox;
+        limits.max_bytes = limits.max_bytes.max(READ_BUFFER_BYTES);
+        self.push_within(slot, Slice::owned(input.to_vec()), None, limits);
+    }
+
+    fn push_within(
+        &mut self,
+        slot: u32,
+        frame: Slice,
+        origin: Option<Origin>,
+        limits: OutboxLimits,
+    ) {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
         let bytes = frame.len();
-        match session.outbox.push(frame, bytes, origin, limits) {
+        match session.outbox.push(frame, bytes, origin, &limits) {
             Push::Queued => self.output.touch(slot, session),
             Push::Dropped(frames) => {
                 self.lane.add(Id::OutboxDropped, frames as u64);
@@ -240,6 +257,7 @@ impl Core {
             }
             Io::Datagram { .. } => {
                 self.last_words(slot, reason);
+                self.output.arenas.seal();
                 self.flush(slot);
                 self.die(slot, reason);
             }
@@ -287,6 +305,14 @@ impl Core {
             }
         }
         self.die(slot, reason);
+    }
+
+    /// Ends the session of a task that has ended. It may be gone already, and its slot another's.
+    pub(crate) fn task_ended(&mut self, id: ClientId) {
+        if self.find(id).is_some() {
+            self.die(id.slot(), CloseReason::Ended);
+            self.reap_soon();
+        }
     }
 
     /// Has the next turn come soon, for sessions that died outside of one.

@@ -173,12 +173,12 @@ async fn drive(worker: &Rc<Worker>) {
             if *phase.borrow() >= Phase::Closing && empty {
                 return;
             }
-            if turn == Turn::More {
+            let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
+            if turn == Turn::More || wait_ms == 0 {
                 // Lets the runtime poll for input before the next turn.
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
             timer
                 .as_mut()
                 .reset(Instant::now() + Duration::from_millis(wait_ms));

@@ -10,7 +10,7 @@ use roomwire_protocols::line::LineDecoder;
 use roomwire_protocols::websocket::{self, Item, Opcode};
 use tokio::io::AsyncWrite;
 
-use super::{Core, Slice};
+use super::Core;
 use crate::session::{ChatState, CloseReason, Io, Stage, Wire};
 
 /// Reads of one session in one turn. Chosen: with a 64 KiB buffer, 256 KiB before the next session
@@ -342,7 +342,7 @@ impl Core {
         self.lane.increment(Id::Writes);
         self.lane.add(Id::BytesOut, written as u64);
         if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
-            self.push(slot, Slice::owned(rest.to_vec()), None);
+            self.push_read(slot, rest);
             self.pause(slot);
         }
         input.len()

@@ -3,7 +3,7 @@
 use roomwire_protocols::websocket::{self, Opcode};
 use roomwire_protocols::{chat, event, line, sse};
 
-use super::Core;
+use super::{Core, Slice};
 use crate::session::{CloseReason, Framing, Stage};
 
 /// Frames one JSON object of `roomwire.v1` that is not a room's message.
@@ -18,23 +18,35 @@ pub(crate) fn frame(framing: Framing, json: &[u8], out: &mut Vec<u8>) {
 }
 
 impl Core {
+    /// Queues what `encode` writes for one session: in the turn's arena, or in a chunk of its own
+    /// where the session is stalled and may keep it for long.
+    pub(crate) fn send(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(session) = self.sessions.get(slot as usize) else {
+            return;
+        };
+        let frame = if session.stalled_ms.is_some() {
+            let mut bytes = Vec::new();
+            encode(&mut bytes);
+            Slice::owned(bytes)
+        } else {
+            self.output.arenas.answers().write(encode)
+        };
+        if frame.len() > 0 {
+            self.push(slot, frame, None);
+        }
+    }
+
     /// Queues one JSON object. Sessions that do not speak `roomwire.v1` are not told.
     pub(crate) fn say(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
         let Some(session) = self.sessions.get(slot as usize) else {
             return;
         };
         let framing = session.framing;
-        let scratch = &mut self.output.scratch;
-        scratch.clear();
-        encode(scratch);
-        let slice = self
-            .output
-            .arenas
-            .answers()
-            .write(|out| frame(framing, scratch, out));
-        if slice.len() > 0 {
-            self.push(slot, slice, None);
-        }
+        let mut json = std::mem::take(&mut self.output.scratch);
+        json.clear();
+        encode(&mut json);
+        self.send(slot, |out| frame(framing, &json, out));
+        self.output.scratch = json;
     }
 
     /// Queues several JSON objects as one entry of the outbox, so that a long history counts as
@@ -55,12 +67,11 @@ impl Core {
             items.len().max(1)
         };
         for chunk in items.chunks(each) {
-            let slice = self.output.arenas.answers().write(|out| {
+            self.send(slot, |out| {
                 for item in chunk {
                     encode(out, item, framing);
                 }
             });
-            self.push(slot, slice, None);
         }
     }
 
@@ -73,42 +84,22 @@ impl Core {
         {
             return;
         }
-        let slice = self
-            .output
-            .arenas
-            .answers()
-            .write(|out| chat::notice(out, text));
-        self.push(slot, slice, None);
+        self.send(slot, |out| chat::notice(out, text));
     }
 
     /// Tells a person a ready-made text of whole lines.
     pub(crate) fn say_plain(&mut self, slot: u32, text: &str) {
-        let frame = self
-            .output
-            .arenas
-            .answers()
-            .write(|out| out.extend_from_slice(text.as_bytes()));
-        self.push(slot, frame, None);
+        self.send(slot, |out| out.extend_from_slice(text.as_bytes()));
     }
 
     /// Queues one WebSocket frame.
     pub(crate) fn send_frame(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
-        let slice = self
-            .output
-            .arenas
-            .answers()
-            .write(|out| websocket::frame(out, opcode, payload));
-        self.push(slot, slice, None);
+        self.send(slot, |out| websocket::frame(out, opcode, payload));
     }
 
     /// Queues a close frame. RFC 6455 §5.5.1: nothing may follow it, so the session must end.
     pub(crate) fn queue_close(&mut self, slot: u32, code: Option<u16>, reason: &str) {
-        let slice = self
-            .output
-            .arenas
-            .answers()
-            .write(|out| websocket::close_frame(out, code, reason));
-        self.push(slot, slice, None);
+        self.send(slot, |out| websocket::close_frame(out, code, reason));
     }
 
     /// Ends a WebSocket session with a code of its own.

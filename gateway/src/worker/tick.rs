@@ -131,12 +131,7 @@ impl Core {
             Framing::Events => {
                 // A comment keeps proxies from closing the stream and finds out dead peers.
                 session.heard_ms = now_ms;
-                let frame = self
-                    .output
-                    .arenas
-                    .answers()
-                    .write(|out| sse::comment(out, "ping"));
-                self.push(slot, frame, None);
+                self.send(slot, |out| sse::comment(out, "ping"));
             }
             _ => {
                 session.pinged_ms = Some(now_ms);

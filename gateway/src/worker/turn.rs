@@ -87,7 +87,9 @@ impl Core {
         if !matches!(session.io, Io::Stream(_)) || matches!(session.stage, Stage::Dead(_)) {
             return false;
         }
-        if !session.outbox.is_empty() || matches!(session.stage, Stage::Ending { .. }) {
+        // A stalled TLS session may have an empty outbox and bytes that rustls still holds.
+        let unsent = !session.outbox.is_empty() || session.stalled_ms.is_some();
+        if unsent || matches!(session.stage, Stage::Ending { .. }) {
             self.output.arenas.seal();
             self.flush(slot);
         }

@@ -337,3 +337,6 @@ impl<H> Default for Outbox<H> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -569,3 +569,6 @@ where
         map.shrink_to(map.len() * 2);
     }
 }
+
+#[cfg(test)]
+mod tests;
