@@ -139,22 +139,36 @@ fn what_has_begun_to_be_written_stays() {
 #[test]
 fn a_notice_grows_until_it_begins_to_be_written() {
     let mut outbox = filled(1, SlowPolicy::DropOldest);
-    let _: Push = push(&mut outbox, 1, 5, SlowPolicy::DropOldest);
+    assert_eq!(
+        push(&mut outbox, 1, 5, SlowPolicy::DropOldest),
+        Push::Dropped(2)
+    );
     assert_eq!(written(&mut outbox)[0], "gap 1 1-2");
-    let _: Push = push(&mut outbox, 1, 6, SlowPolicy::DropOldest);
+    assert_eq!(
+        push(&mut outbox, 1, 6, SlowPolicy::DropOldest),
+        Push::Dropped(1)
+    );
     assert_eq!(written(&mut outbox)[0], "gap 1 1-3");
 
-    outbox.resolve_gaps(|gap| Some((format!("{gap:?}"), 2)));
     assert_eq!(outbox.advance(1), 1, "the notice of one byte is out");
-    let _: Push = push(&mut outbox, 1, 7, SlowPolicy::DropOldest);
-    let _: Push = push(&mut outbox, 1, 8, SlowPolicy::DropOldest);
+    assert_eq!(
+        push(&mut outbox, 1, 7, SlowPolicy::DropOldest),
+        Push::Queued
+    );
+    assert_eq!(
+        push(&mut outbox, 1, 8, SlowPolicy::DropOldest),
+        Push::Dropped(2)
+    );
     assert_eq!(written(&mut outbox)[0], "gap 1 4-5");
 }
 
 #[test]
 fn nothing_is_written_past_a_notice_that_is_not_a_frame_yet() {
     let mut outbox = filled(1, SlowPolicy::DropOldest);
-    let _: Push = push(&mut outbox, 1, 5, SlowPolicy::DropOldest);
+    assert_eq!(
+        push(&mut outbox, 1, 5, SlowPolicy::DropOldest),
+        Push::Dropped(2)
+    );
     assert_eq!(outbox.frames().count(), 0);
     assert!(outbox.pop().is_none());
     outbox.resolve_gaps(|found| {

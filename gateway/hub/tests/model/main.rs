@@ -5,6 +5,12 @@
 //! bound); `hub` drives both side by side with the real thing, `race` uses threads and checks what
 //! must hold whoever wins.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "everything here is a test, also outside of the functions marked as such"
+)]
+
 mod hub;
 mod oracle;
 mod outbox;

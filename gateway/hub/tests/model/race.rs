@@ -244,7 +244,7 @@ impl Racer {
 fn race(seed: u64) {
     let options = HubOptions {
         workers: WORKERS,
-        inbox_capacity: if seed % 2 == 0 { 16 } else { 4_096 },
+        inbox_capacity: if seed.is_multiple_of(2) { 16 } else { 4_096 },
         rooms: RoomSettings {
             history: HistoryLimits {
                 messages: 30,
