@@ -1,8 +1,16 @@
 //! HTTP/1.1 by hyper.
+//!
+//! hyper has one timeout for the wait between two requests and for a request's head. These are two
+//! things: a browser keeps a connection for a minute, and an attacker sends a head byte by byte. So
+//! hyper is given the longer one, and [`HeadWatch`] minds the other.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,26 +25,60 @@ use crate::session::Stream;
 /// Headers in one request; hyper's own default.
 const MAX_HEADERS: usize = 100;
 
+/// hyper refuses a smaller buffer.
+const MIN_BUFFER_BYTES: usize = 8192;
+
+/// Finds out heads that take too long: something was read, and no request came of it.
+struct HeadWatch {
+    /// Raised by reads of the stream, lowered when a request begins.
+    heard: Arc<AtomicBool>,
+    /// Requests being answered; what is read meanwhile is a body or a pipelined request.
+    answering: Cell<usize>,
+}
+
+impl HeadWatch {
+    /// Resolves when a head has taken between once and one and a half times `limit`.
+    async fn too_slow(&self, limit: Duration) {
+        let mut halves = 0;
+        while halves < 3 {
+            tokio::time::sleep(limit / 2).await;
+            let waits = self.answering.get() == 0 && self.heard.load(Ordering::Relaxed);
+            halves = if waits { halves + 1 } else { 0 };
+        }
+    }
+}
+
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case the request in progress is the last.
-pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
+pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let limits = &connection.worker.shared.config.limits;
+    let watch = HeadWatch {
+        heard: Arc::default(),
+        answering: Cell::new(0),
+    };
+    stream.report_to(Some(Arc::clone(&watch.heard)));
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let connection = Rc::clone(connection);
+        let watch = &watch;
+        watch.heard.store(false, Ordering::Relaxed);
+        watch.answering.set(watch.answering.get() + 1);
         async move {
-            let request = request.map(RequestBody::http1);
-            Ok::<_, Infallible>(respond(&connection, request).await)
+            let answer = respond(&connection, request.map(RequestBody::http1)).await;
+            watch.answering.set(watch.answering.get() - 1);
+            watch.heard.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
         }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout.get())
+        .header_read_timeout(limits.idle_http.get().max(limits.header_timeout.get()))
         .max_headers(MAX_HEADERS)
-        .max_buf_size(limits.max_header.as_usize().max(8192))
+        .max_buf_size(limits.max_header.as_usize().max(MIN_BUFFER_BYTES))
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = pin!(served);
+    let mut too_slow = pin!(watch.too_slow(limits.header_timeout.get()));
     let mut draining = false;
     let ended = loop {
         tokio::select! {
@@ -45,18 +87,26 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
+            () = too_slow.as_mut() => {
+                connection.worker.count(Id::HttpTimeouts);
+                tracing::debug!(peer = %connection.peer, "a request's head took too long");
+                return;
+            }
             _ = connection.closed() => return,
         }
     };
-    if let Err(error) = ended {
-        let id = if error.is_parse() {
-            Id::HttpBadRequests
-        } else if error.is_timeout() {
-            Id::HttpTimeouts
-        } else {
-            Id::HttpConnectionErrors
-        };
-        connection.worker.count(id);
-        tracing::debug!(peer = %connection.peer, %error, "http/1.1 connection failed");
+    match ended {
+        Ok(()) => {}
+        // Nothing was asked for idle_http: an ordinary end.
+        Err(error) if error.is_timeout() => {}
+        Err(error) => {
+            let bad = error.is_parse();
+            connection.worker.count(if bad {
+                Id::HttpBadRequests
+            } else {
+                Id::HttpConnectionErrors
+            });
+            tracing::debug!(peer = %connection.peer, %error, "http/1.1 connection failed");
+        }
     }
 }

@@ -40,7 +40,10 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
         SCRIPT,
         include_bytes!("../../pages/figures.js"),
     ),
+    ("guide.js", SCRIPT, include_bytes!("../../pages/guide.js")),
     ("icon.svg", SVG, include_bytes!("../../pages/icon.svg")),
+    ("name.js", SCRIPT, include_bytes!("../../pages/name.js")),
+    ("panel.js", SCRIPT, include_bytes!("../../pages/panel.js")),
     (
         "roomwire.js",
         SCRIPT,
@@ -93,4 +96,40 @@ pub(super) fn openapi() -> Answer {
         "application/json",
         Bytes::from_static(description),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::ResponseBody;
+    use super::*;
+
+    /// The words of `text` that follow `before`, up to the next quote.
+    fn words_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+        let rest = text.split(before).skip(1);
+        rest.filter_map(|rest| rest.split(['"', '\'']).next())
+            .collect()
+    }
+
+    #[test]
+    fn everything_that_the_pages_load_is_served() {
+        let pages = [home(), admin()].map(|page| match page.into_body() {
+            ResponseBody::Whole(bytes) => bytes,
+            ResponseBody::Events(events) => panic!("{events:?}"),
+        });
+        let scripts = ASSETS
+            .iter()
+            .map(|(_, _, content)| Bytes::from_static(content));
+        let mut seen = 0;
+        for text in pages.into_iter().chain(scripts) {
+            let text = std::str::from_utf8(&text).unwrap();
+            for name in words_after(text, "/assets/")
+                .into_iter()
+                .chain(words_after(text, "from \"./"))
+            {
+                assert!(asset(name).is_ok(), "{name} is loaded and not served");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "the pages load {seen} files");
+    }
 }

@@ -113,6 +113,7 @@ fn take_stream(upgraded: Upgraded) -> Option<Stream> {
     match upgraded.downcast::<TokioIo<Stream>>() {
         Ok(parts) => {
             let mut stream = parts.io.into_inner();
+            stream.report_to(None);
             if !parts.read_buf.is_empty() {
                 stream.unread(parts.read_buf);
             }

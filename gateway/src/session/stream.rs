@@ -5,6 +5,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -18,6 +20,8 @@ pub(crate) struct Stream {
     transport: Transport,
     /// Read from the transport but not consumed yet; given out before anything else.
     prefix: Bytes,
+    /// Raised by every read that brought something, for whoever minds how long a head takes.
+    heard: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -31,6 +35,7 @@ impl Stream {
         Self {
             transport: Transport::Tcp(stream),
             prefix: Bytes::new(),
+            heard: None,
         }
     }
 
@@ -38,6 +43,7 @@ impl Stream {
         Self {
             transport: Transport::Tls(Box::new(stream)),
             prefix: Bytes::new(),
+            heard: None,
         }
     }
 
@@ -45,6 +51,11 @@ impl Stream {
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         debug_assert!(self.prefix.is_empty(), "only one prefix is kept");
         self.prefix = bytes;
+    }
+
+    /// Raises `heard` with every read from here on.
+    pub(crate) fn report_to(&mut self, heard: Option<Arc<AtomicBool>>) {
+        self.heard = heard;
     }
 
     /// Reads into `buffer`; `Ok(0)` is the end of the stream.
@@ -66,16 +77,25 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.prefix.is_empty() {
+        let before = buffer.filled().len();
+        if this.prefix.is_empty() {
+            ready!(match &mut this.transport {
+                Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+            })?;
+        } else {
             let taken = this.prefix.len().min(buffer.remaining());
             buffer.put_slice(&this.prefix[..taken]);
             this.prefix.advance(taken);
-            return Poll::Ready(Ok(()));
         }
-        match &mut this.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        if let Some(heard) = this
+            .heard
+            .as_ref()
+            .filter(|_| buffer.filled().len() > before)
+        {
+            heard.store(true, Ordering::Relaxed);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
