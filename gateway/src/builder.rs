@@ -208,7 +208,7 @@ impl Builder {
     /// [`StartError`]; once the gateway serves, none.
     pub fn run(self) -> Result<(), StartError> {
         let gateway = self.start()?;
-        gateway.run_until_signalled()?;
+        gateway.wait()?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `listening` | [`BoundAddress`] | a listener is bound and accepts |
 //! | `connection` | [`Connection`] | a session began |
-//! | `message` | [`Inbound`] | a session sent a line, message or datagram |
+//! | `message` | [`Inbound`] | a session sent a line, message or datagram; UDP echo has no sessions |
 //! | `request` | [`crate::Request`] | an HTTP request came in |
 //! | `join`, `leave` | [`Membership`] | a session entered or left a room |
 //! | `publish` | [`Publication`] | a message was given its offset |
@@ -25,6 +25,7 @@ use roomwire_hub::emitter::{Emitter, Topic, name};
 use tokio::sync::mpsc;
 
 use crate::message::Message;
+use crate::rooms::Rooms;
 use crate::session::{ClientId, CloseReason, Session};
 use crate::shared::Shared;
 use crate::worker::{Control, Core};
@@ -96,6 +97,11 @@ impl Connection {
             .cloned()
     }
 
+    /// To publish into the gateway's rooms.
+    pub fn rooms(&self) -> Rooms {
+        Rooms::weak(Weak::clone(&self.shared))
+    }
+
     /// Sends one JSON text to the peer in its wire's framing. False when the gateway is gone or the
     /// session's worker has no room for another command; a session that speaks no JSON is not sent
     /// anything.
@@ -162,14 +168,27 @@ pub struct Publication {
     pub offset: u64,
     /// The message.
     pub message: Arc<Message>,
+    rooms: Rooms,
 }
 
 impl Publication {
-    pub(crate) fn new(room: &str, offset: u64, message: Arc<Message>) -> Self {
+    /// To publish an answer. A listener that answers every publish answers its own, too: look at
+    /// [`Message::from`] first.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        room: &str,
+        offset: u64,
+        message: Arc<Message>,
+    ) -> Self {
         Self {
             room: Arc::from(room),
             offset,
             message,
+            rooms: Rooms::new(shared),
         }
     }
 }

@@ -9,19 +9,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use roomwire_hub::emitter::{Emitter, RegisterError, Scheduler, name};
-use roomwire_hub::{HistoryLimits, HubOptions, Publish, PublishError, RoomSettings, WorkerId};
-use roomwire_metrics::{Id, Page, PageError, PageOptions, Snapshot, default_page_path};
+use roomwire_hub::{HistoryLimits, HubOptions, RoomSettings, WorkerId};
+use roomwire_metrics::{Page, PageError, PageOptions, Snapshot, default_page_path};
 use roomwire_protocols::cookie::CookieKey;
-use roomwire_protocols::room::{self, RoomNameError};
 use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::config::{Config, ListenerConfig, Protocol, SlowPolicy};
-use crate::event::{BoundAddress, Publication};
+use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase, Signals};
 use crate::listener::{BindError, Sockets, bind_all};
-use crate::message::Message;
+use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Admission, Bounds, RoomHub, Shared};
 use crate::worker;
 
@@ -42,7 +41,7 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The certificates for an https listener could not be had.
-    #[error("certificates: {0}")]
+    #[error(transparent)]
     Certificates(#[from] roomwire_certs::Error),
     /// The configuration contradicts itself.
     #[error(transparent)]
@@ -51,10 +50,10 @@ pub enum StartError {
     #[error("there is no data directory for certificates: set HOME or gateway.data_dir")]
     DataDirectory,
     /// A listener of an event could not be registered.
-    #[error("a listener could not be registered: {0}")]
+    #[error("a listener could not be registered")]
     Listener(#[from] RegisterError),
     /// The operating system refused something.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Os {
         /// What was tried.
         what: &'static str,
@@ -62,7 +61,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The counter page could not be made.
-    #[error("counter page: {0}")]
+    #[error(transparent)]
     Page(#[from] PageError),
     /// A route's path is not valid or clashes with another one.
     #[error("route {path}: {reason}")]
@@ -72,30 +71,6 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
-}
-
-/// A publish from the embedding program was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The data is not one JSON text.
-    #[error("the data is not valid JSON")]
-    NotJson,
-    /// The room's name is not valid, or is a pattern.
-    #[error("{0}")]
-    Room(#[from] RoomNameError),
-    /// A pattern cannot be published to.
-    #[error("a pattern cannot be published to")]
-    Pattern,
-    /// The data is longer than `limits.max_message`.
-    #[error("the data is longer than limits.max_message")]
-    TooLarge,
-    /// A worker's inbox is full; try again.
-    #[error("the gateway is overloaded; try again")]
-    Overloaded,
-    /// There are as many rooms as there may be.
-    #[error("the gateway has no place for another room")]
-    TooManyRooms,
 }
 
 /// A running gateway. Dropping it cuts every session; [`shutdown`](Self::shutdown) drains first.
@@ -166,33 +141,12 @@ impl Gateway {
     ///
     /// [`SendError`]; nothing was published then.
     pub fn publish(&self, room: &str, from: &str, data: &[u8]) -> Result<u64, SendError> {
-        if room::check(room)? == room::Subject::Pattern {
-            return Err(SendError::Pattern);
-        }
-        if data.len() > self.shared.bounds.max_message {
-            return Err(SendError::TooLarge);
-        }
-        roomwire_protocols::json::check(data).map_err(|_| SendError::NotJson)?;
-        let message = Message::new(Arc::from(from), Clock::unix_ms(), data);
-        let (bytes, told) = (message.cost(), Arc::clone(&message));
-        let publish = Publish {
-            room,
-            message,
-            bytes,
-            key: None,
-            exclude: None,
-        };
-        let published = self.shared.hub.publish(publish, self.shared.clock.now_ms());
-        match published {
-            Ok(published) => {
-                self.shared.lane.increment(Id::Publishes);
-                let publication = Publication::new(room, published.offset, told);
-                self.shared.emitter.emit(name::PUBLISH, &publication);
-                Ok(published.offset)
-            }
-            Err(PublishError::Congested) => Err(SendError::Overloaded),
-            Err(PublishError::TooManyRooms) => Err(SendError::TooManyRooms),
-        }
+        publish(&self.shared, room, from, data)
+    }
+
+    /// A handle that publishes and may be kept by listeners: it does not keep the gateway alive.
+    pub fn rooms(&self) -> Rooms {
+        Rooms::new(&self.shared)
     }
 
     /// Begins a drain, or with a second call has what is left cut at once. Returns immediately.
@@ -220,7 +174,11 @@ impl Gateway {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain.
-    pub(crate) fn run_until_signalled(&self) -> Result<Drained, StartError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Os`] when signal handlers cannot be installed; the gateway goes on then.
+    pub fn wait(&self) -> Result<Drained, StartError> {
         let failed = |what| move |source| StartError::Os { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

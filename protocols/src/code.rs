@@ -38,8 +38,6 @@ error_codes! {
     BinaryNotSupported = "binary_not_supported",
     /// Something failed in the gateway; the log of the gateway says what.
     Internal = "internal",
-    /// The cookie of a join over UDP is wrong, too old, or belongs to another address.
-    InvalidCookie = "invalid_cookie",
     /// The name is empty, too long, or has control characters.
     InvalidName = "invalid_name",
     /// The room name is empty, too long, has control characters, or misplaces `>`.

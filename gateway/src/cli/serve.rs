@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
         terminal::print(addresses(&gateway)?.as_bytes())?;
     }
     terminal::tell(&greeting(&gateway));
-    let drained = gateway.run_until_signalled()?;
+    let drained = gateway.wait()?;
     if drained.cut > 0 {
         terminal::tell(&format!("stopped; {} sessions were cut\n", drained.cut));
     } else {

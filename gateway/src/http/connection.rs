@@ -1,7 +1,7 @@
 //! One HTTP connection: TLS or clear, version by ALPN or by the first bytes, then served until it
 //! ends, is closed over the API, or the gateway drains.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) side: Rc<RefCell<TaskSide>>,
     /// What the connection was admitted with; an upgrade takes it along.
     pub(crate) permit: RefCell<Option<Permit>>,
+    /// How the connection's session will have ended: by an upgrade, once one was granted.
+    pub(crate) ending: Cell<CloseReason>,
 }
 
 impl Connection {
@@ -193,8 +195,12 @@ async fn serve(
         peer,
         side,
         permit: RefCell::new(Some(permit)),
+        ending: Cell::new(CloseReason::Ended),
     });
-    let _session = SessionGuard { worker, id };
+    let _session = SessionGuard {
+        connection: Rc::clone(&connection),
+        id,
+    };
     match version {
         Version::Http1 => super::h1::serve(&connection, stream).await,
         Version::Http2 => super::h2::serve(&connection, stream).await,
@@ -203,12 +209,14 @@ async fn serve(
 
 /// Removes the connection's session when its task ends, however it ends.
 struct SessionGuard {
-    worker: Rc<Worker>,
+    connection: Rc<Connection>,
     id: ClientId,
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.worker.with(|core| core.task_ended(self.id));
+        let reason = self.connection.ending.get();
+        let worker = &self.connection.worker;
+        worker.with(|core| core.task_ended(self.id, reason));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Response, StatusCode};
-use roomwire_hub::emitter::{GatherError, Mode};
+use roomwire_hub::emitter::{Emitter, GatherError, Mode, name};
 use roomwire_metrics::Id;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,8 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::Parameters;
 use super::service::Call;
+use crate::rooms::Rooms;
+use crate::worker::Core;
 
 /// A request to a route. The body is whole: at most `limits.max_body`.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Request {
     headers: HeaderMap,
     body: Bytes,
     peer: SocketAddr,
+    rooms: Rooms,
+    emitter: Emitter,
 }
 
 impl Request {
@@ -36,8 +40,9 @@ impl Request {
         head: &http::request::Parts,
         parameters: Parameters,
         body: Bytes,
-        peer: SocketAddr,
+        connection: &Connection,
     ) -> Self {
+        let shared = &connection.worker.shared;
         Self {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
@@ -45,7 +50,9 @@ impl Request {
             parameters: parameters.into_iter().collect(),
             headers: head.headers.clone(),
             body,
-            peer,
+            peer: connection.peer,
+            rooms: Rooms::new(shared),
+            emitter: shared.emitter.clone(),
         }
     }
 
@@ -89,6 +96,16 @@ impl Request {
     /// When it is not valid JSON or does not fit the type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
+    }
+
+    /// To publish into the gateway's rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// The gateway's emitter, to emit or to gather answers.
+    pub fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
     /// The client's address.
@@ -136,6 +153,17 @@ impl Reply {
         }
     }
 
+    /// Bytes of any type with status 200. Without a valid type it is `application/octet-stream`.
+    pub fn bytes(content_type: &str, body: impl Into<Bytes>) -> Self {
+        let fallback = HeaderValue::from_static("application/octet-stream");
+        let content_type = HeaderValue::from_str(content_type).unwrap_or(fallback);
+        Self {
+            body: body.into(),
+            ..Self::status(StatusCode::OK)
+        }
+        .with_header(CONTENT_TYPE, content_type)
+    }
+
     fn of(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
@@ -172,21 +200,22 @@ pub(crate) fn route_event(method: &Method, path: &str) -> String {
 }
 
 /// Emits `request`, where somebody listens. The body is not read for it.
-pub(super) fn announce(connection: &Connection, request: &http::Request<RequestBody>) {
-    connection.worker.with(|core| {
-        if core.topics.request.has_listeners() {
-            let request = Request {
-                method: request.method().clone(),
-                path: request.uri().path().to_owned(),
-                query: request.uri().query().unwrap_or_default().to_owned(),
-                parameters: BTreeMap::new(),
-                headers: request.headers().clone(),
-                body: Bytes::new(),
-                peer: connection.peer,
-            };
-            core.topics.request.emit(&request);
-        }
-    });
+pub(super) fn announce(
+    connection: &Connection,
+    request: http::Request<RequestBody>,
+) -> http::Request<RequestBody> {
+    let topic = |core: &mut Core| core.topics.request.has_listeners();
+    if !connection.worker.with(topic) {
+        return request;
+    }
+    let (head, body) = request.into_parts();
+    let announced = Request::new(&head, Parameters::new(), Bytes::new(), connection);
+    connection
+        .worker
+        .shared
+        .emitter
+        .emit(name::REQUEST, &announced);
+    http::Request::from_parts(head, body)
 }
 
 /// Has the listeners of a route's event answer; the first that does wins.
@@ -198,7 +227,7 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
     } = call;
     let (head, body) = request.into_parts();
     let body = Call::body(http::Request::new(body), &connection).await?;
-    let request = Request::new(&head, parameters, body, connection.peer);
+    let request = Request::new(&head, parameters, body, &connection);
     let shared = &connection.worker.shared;
     let patience = shared.config.limits.max_request_timeout.get();
     let gathered = shared

@@ -43,7 +43,8 @@ impl fmt::Debug for Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.worker.with(|core| core.task_ended(self.id));
+        self.worker
+            .with(|core| core.task_ended(self.id, CloseReason::Ended));
     }
 }
 

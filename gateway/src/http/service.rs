@@ -141,7 +141,7 @@ async fn dispatch(
             ));
         }
     }
-    custom::announce(connection, &request);
+    let request = custom::announce(connection, request);
     let call = Call {
         connection: Rc::clone(connection),
         request,
@@ -183,10 +183,12 @@ fn find(connection: &Connection, request: &Request<RequestBody>) -> Match {
             Route::Rooms => Target::WebSocket,
             Route::Echo => Target::Echo,
         };
-        return match *request.method() {
-            Method::GET | Method::HEAD => Match::Found(target, Parameters::new()),
-            _ => Match::WrongMethod("GET, HEAD, OPTIONS".to_owned()),
-        };
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Match::Found(target, Parameters::new());
+        }
+        if let Match::None = shared.router.find(request.method(), path) {
+            return Match::WrongMethod("GET, HEAD, OPTIONS".to_owned());
+        }
     }
     shared.router.find(request.method(), path)
 }

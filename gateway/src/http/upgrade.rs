@@ -14,7 +14,7 @@ use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::service::Call;
-use crate::session::{Stream, Wire};
+use crate::session::{CloseReason, Stream, Wire};
 use crate::worker::NewSession;
 
 /// What speaks on the socket afterwards.
@@ -34,6 +34,7 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
     let accepted = accept(&request).inspect_err(|_| {
         connection.worker.count(Id::WebsocketHandshakesRefused);
     })?;
+    connection.ending.set(CloseReason::Upgraded);
     let upgrade = hyper::upgrade::on(&mut request);
     let moved = move_socket(Rc::clone(&connection), upgrade, handler);
     connection.worker.scope.spawn("websocket upgrade", moved);

@@ -38,7 +38,7 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// Anything else, such as an address that is not this host's or a port below 1024.
-    #[error("listener `{listener}` ({protocol}) cannot be bound to {address}: {source}")]
+    #[error("listener `{listener}` ({protocol}) cannot be bound to {address}")]
     Io {
         /// The listener's name.
         listener: String,

@@ -42,7 +42,7 @@ impl Core {
             Ok(ChatLine::Who) => self.who(slot, current.as_deref()),
             Ok(ChatLine::Unknown(word)) => Err(Refusal::new(
                 ErrorCode::UnknownType,
-                format!("/{word} is not a command; /help lists them"),
+                format!("{word} is not a command; /help lists them"),
             )),
             Ok(ChatLine::Text(text)) => self.chat_text(slot, current.as_deref(), text),
         };

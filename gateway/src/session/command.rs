@@ -83,7 +83,7 @@ impl Core {
                 request,
                 data,
                 error,
-            } => self.reply(slot, &request, data, error.as_deref()),
+            } => self.reply(slot, id, &request, data, error.as_deref()),
             Command::Ping => {
                 self.answer(slot, id, event::pong);
                 Ok(())
@@ -153,7 +153,7 @@ impl Core {
         let (joined, replay) = self.join_room(slot, subject, since, presence)?;
         if id.is_some() {
             let max = self.shared.bounds.max_members_listed;
-            let page = self.shared.hub.members(subject, max).unwrap_or_default();
+            let page = self.seats.members(slot, subject, max).unwrap_or_default();
             let listed = self.listable(slot, &page.members);
             let members: Vec<_> = page.members.iter().take(listed).map(Listed::new).collect();
             self.say(slot, |out| {
@@ -226,7 +226,7 @@ impl Core {
         let limit = limit.map_or(max, |limit| usize::try_from(limit).unwrap_or(max).min(max));
         let page = self.shared.hub.history(room, since, limit, self.now_ms);
         let Some(page) = page else {
-            return Err(unknown_room());
+            return Err(Refusal::unknown_room());
         };
         let mut budget = self.shared.bounds.outbox_half_bytes;
         if self
@@ -248,13 +248,9 @@ impl Core {
 
     fn members(&mut self, slot: u32, id: Option<u64>, room: &str) -> Result<(), Refusal> {
         must_be_room(room)?;
-        let page = self
-            .shared
-            .hub
-            .members(room, self.shared.bounds.max_members_listed);
-        let Some(page) = page else {
-            return Err(unknown_room());
-        };
+        let max = self.shared.bounds.max_members_listed;
+        let page = self.seats.members(slot, room, max);
+        let page = page.ok_or_else(Refusal::unknown_room)?;
         let listed = self.listable(slot, &page.members);
         let members: Vec<_> = page.members.iter().take(listed).map(Listed::new).collect();
         self.answer(slot, id, |out, id| {
@@ -283,27 +279,25 @@ impl Core {
         let timeout_ms = timeout_ms
             .unwrap_or(bounds.request_timeout_ms)
             .min(bounds.max_request_timeout_ms);
-        self.ask(
-            slot,
-            &NewRequest {
-                id,
-                room,
-                data,
-                mode,
-                timeout_ms,
-            },
-        );
-        Ok(())
+        let new = NewRequest {
+            id,
+            room,
+            data,
+            mode,
+            timeout_ms,
+        };
+        self.ask(slot, &new)
     }
 
     fn reply(
         &mut self,
         slot: u32,
+        id: Option<u64>,
         request: &str,
         data: &[u8],
         error: Option<&str>,
     ) -> Result<(), Refusal> {
-        let unknown = || Refusal::new(ErrorCode::UnknownRequest, "no such request waits");
+        let unknown = Refusal::unknown_request;
         let request = RequestId::parse(request).ok_or_else(unknown)?;
         if request.worker >= self.shared.workers {
             return Err(unknown());
@@ -312,6 +306,7 @@ impl Core {
             return Ok(());
         };
         let reply = Reply {
+            id,
             request,
             client: session.id,
             from: session.from(),
@@ -351,23 +346,26 @@ impl<'a> Listed<'a> {
 
 type StoredMessage = roomwire_hub::Stored<Arc<crate::message::Message>>;
 
-/// The run of messages that fits into `budget` bytes: the newest, or from the oldest on.
-fn fitting(messages: &[StoredMessage], budget: usize, newest: bool) -> &[StoredMessage] {
-    let mut bytes = 0;
+/// The messages that fit into `budget` bytes together, in their order: the newest, or the oldest.
+/// One that is larger than the budget by itself is left out and does not end the search.
+fn fitting(messages: &[StoredMessage], budget: usize, newest: bool) -> Vec<&StoredMessage> {
+    let mut left = budget;
     let mut fits = |stored: &&StoredMessage| {
-        bytes += stored.message.cost();
-        bytes <= budget
+        let cost = stored.message.cost();
+        if cost > left && cost <= budget {
+            // The list ends here, so that it has no holes but for what can never be listed.
+            left = 0;
+        }
+        let fits = cost <= left;
+        left -= if fits { cost } else { 0 };
+        fits
     };
     if newest {
-        let count = messages
-            .iter()
-            .rev()
-            .take_while(|stored| fits(stored))
-            .count();
-        &messages[messages.len() - count..]
+        let mut chosen: Vec<_> = messages.iter().rev().filter(&mut fits).collect();
+        chosen.reverse();
+        chosen
     } else {
-        let count = messages.iter().take_while(|stored| fits(stored)).count();
-        &messages[..count]
+        messages.iter().filter(&mut fits).collect()
     }
 }
 
@@ -379,13 +377,6 @@ fn must_be_room(room: &str) -> Result<(), Refusal> {
     }
 }
 
-fn unknown_room() -> Refusal {
-    Refusal::new(
-        ErrorCode::UnknownRoom,
-        "no such room: nobody is in it and it has no history",
-    )
-}
-
 /// What counts a refusal with this code.
 pub(crate) fn counter_of(code: ErrorCode) -> Id {
     match code {
@@ -394,10 +385,42 @@ pub(crate) fn counter_of(code: ErrorCode) -> Id {
         ErrorCode::UnknownType => Id::ErrorsType,
         ErrorCode::InvalidRoom | ErrorCode::PatternNotAllowed => Id::ErrorsRoom,
         ErrorCode::InvalidName => Id::ErrorsName,
-        ErrorCode::InvalidCookie => Id::ErrorsCookie,
         ErrorCode::TooLarge | ErrorCode::LineTooLong => Id::ErrorsTooLarge,
         ErrorCode::TooManyRooms => Id::ErrorsRooms,
         ErrorCode::BinaryNotSupported => Id::ErrorsBinary,
         _ => Id::ErrorsOther,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    fn check(sizes: &[usize], budget: usize, newest: bool, expected: &[u64]) {
+        let message = |bytes| Message::new(Arc::from(""), 0, &vec![b'1'; bytes]);
+        let overhead = message(0).cost();
+        let stored = |(index, &bytes): (usize, &usize)| roomwire_hub::Stored {
+            offset: index as u64,
+            message: message(bytes - overhead),
+        };
+        let messages: Vec<_> = sizes.iter().enumerate().map(stored).collect();
+        let chosen = fitting(&messages, budget, newest);
+        let offsets: Vec<_> = chosen.iter().map(|stored| stored.offset).collect();
+        assert_eq!(offsets, expected, "{sizes:?} in {budget}");
+    }
+
+    #[test]
+    fn a_history_answer_has_the_messages_that_fit_without_holes() {
+        check(&[200, 200, 200], 1000, true, &[0, 1, 2]);
+        check(&[200, 200, 200], 450, true, &[1, 2]);
+        check(&[200, 200, 200], 450, false, &[0, 1]);
+        check(&[100, 300, 200], 350, true, &[2]);
+    }
+
+    #[test]
+    fn a_message_too_large_for_any_answer_hides_no_other() {
+        check(&[200, 5000], 1000, true, &[0]);
+        check(&[200, 5000, 200], 1000, false, &[0, 2]);
     }
 }

@@ -36,6 +36,20 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn unknown_room() -> Self {
+        Self::new(
+            ErrorCode::UnknownRoom,
+            "no such room: nobody is in it and it has no history",
+        )
+    }
+
+    pub(crate) fn unknown_request() -> Self {
+        Self::new(
+            ErrorCode::UnknownRequest,
+            "no such request waits: it was answered, timed out, or never made",
+        )
+    }
+
     pub(crate) fn pattern() -> Self {
         Self::new(
             ErrorCode::PatternNotAllowed,
@@ -204,9 +218,12 @@ impl Core {
                 self.lane.increment(id);
                 if self.topics.publish.has_listeners() && !published.duplicate {
                     let offset = published.offset;
-                    self.topics
-                        .publish
-                        .emit(&event::Publication::new(room, offset, message));
+                    self.topics.publish.emit(&event::Publication::new(
+                        &self.shared,
+                        room,
+                        offset,
+                        message,
+                    ));
                 }
                 Ok(published)
             }

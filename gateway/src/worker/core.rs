@@ -308,9 +308,9 @@ impl Core {
     }
 
     /// Ends the session of a task that has ended. It may be gone already, and its slot another's.
-    pub(crate) fn task_ended(&mut self, id: ClientId) {
+    pub(crate) fn task_ended(&mut self, id: ClientId, reason: CloseReason) {
         if self.find(id).is_some() {
-            self.die(id.slot(), CloseReason::Ended);
+            self.die(id.slot(), reason);
             self.reap_soon();
         }
     }

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use roomwire_hub::{BroadcastError, WorkerId};
 use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::command::Mode;
 use roomwire_protocols::event::{self, ReplyView};
 
 use super::{Control, Core};
-use crate::session::ClientId;
+use crate::session::{ClientId, Refusal};
 
 /// Names a request in the whole gateway: the worker that keeps it and a number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ impl RequestId {
 /// One member's answer, on its way to the worker that asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
+    /// The command's own number, for an error.
+    pub(crate) id: Option<u64>,
     pub(crate) request: RequestId,
     pub(crate) client: ClientId,
     pub(crate) from: Arc<str>,
@@ -99,18 +102,18 @@ pub(crate) struct NewRequest<'a> {
 
 impl Core {
     /// Sends a request to the members of a room and keeps it until it is answered.
-    pub(crate) fn ask(&mut self, slot: u32, new: &NewRequest<'_>) {
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the session is to be told; nobody was asked then.
+    pub(crate) fn ask(&mut self, slot: u32, new: &NewRequest<'_>) -> Result<(), Refusal> {
         let max = self.shared.bounds.max_requests_per_session;
         let Some(session) = self.sessions.get_mut(slot as usize) else {
-            return;
+            return Ok(());
         };
         if session.requests >= max {
             let text = format!("at most {max} requests may wait at once");
-            let id = new.id;
-            self.say(slot, |out| {
-                event::error(out, id, ErrorCode::TooManyRequests, &text)
-            });
-            return;
+            return Err(Refusal::new(ErrorCode::TooManyRequests, text));
         }
         let (client, from) = (session.id, session.from());
         self.requests.last += 1;
@@ -129,12 +132,10 @@ impl Core {
             .shared
             .hub
             .broadcast(new.room, Control::Ask(Arc::new(ask)));
-        let Ok(reached) = reached else {
-            let text = "the gateway is overloaded; try again";
-            self.say(slot, |out| {
-                event::error(out, new.id, ErrorCode::Overloaded, text)
-            });
-            return;
+        let reached = match reached {
+            Ok(reached) => reached,
+            Err(BroadcastError::NoSuchRoom) => return Err(Refusal::unknown_room()),
+            Err(BroadcastError::Congested) => return Err(Refusal::overloaded()),
         };
         let own = usize::from(self.seats.is_member(slot, new.room));
         let pending = Pending {
@@ -153,6 +154,7 @@ impl Core {
         }
         self.requests.pending.insert(number, pending);
         self.settle(number, false);
+        Ok(())
     }
 
     /// Takes a reply that a member sent.
@@ -161,6 +163,7 @@ impl Core {
         let number = reply.request.number;
         let Some(pending) = self.requests.pending.get_mut(&number) else {
             self.lane.increment(Id::RepliesLate);
+            self.refuse_reply(&reply);
             return;
         };
         let repeated = pending
@@ -177,6 +180,21 @@ impl Core {
         pending.replies.push(reply);
         self.lane.increment(Id::RepliesIn);
         self.settle(number, false);
+    }
+
+    /// Tells a member, who may be another worker's, that its reply came too late.
+    fn refuse_reply(&self, reply: &Reply) {
+        let Refusal { code, text } = Refusal::unknown_request();
+        let mut json = Vec::new();
+        event::error(&mut json, reply.id, code, &text);
+        let control = Control::Send {
+            client: reply.client,
+            json: json.into(),
+        };
+        let worker = WorkerId(reply.client.worker());
+        if self.shared.hub.send(worker, control).is_err() {
+            self.lane.increment(Id::ControlsDropped);
+        }
     }
 
     /// Ends the requests whose time is up.

@@ -40,6 +40,8 @@ pub(crate) struct Tick {
     /// The slot at which the next look begins.
     cursor: usize,
     ticks: u64,
+    /// The hub's own count of dropped presence changes, as it was counted last.
+    presence_dropped: u64,
 }
 
 /// A drain in progress.
@@ -80,7 +82,7 @@ impl Core {
     }
 
     /// The first worker's share of what is the whole gateway's.
-    fn keep_house(&self) {
+    fn keep_house(&mut self) {
         let swept = self.shared.hub.sweep(self.now_ms, SWEEP_BUDGET);
         self.lane.add(Id::RoomsExpired, swept.rooms as u64);
         self.lane.add(Id::HistoryExpired, swept.messages as u64);
@@ -90,6 +92,9 @@ impl Core {
         self.lane
             .gauge_set(Id::HistoryMessages, stats.history_messages);
         self.lane.gauge_set(Id::HistoryBytes, stats.history_bytes);
+        let dropped = stats.presence_dropped - self.tick.presence_dropped;
+        self.lane.add(Id::PresenceDropped, dropped);
+        self.tick.presence_dropped = stats.presence_dropped;
         self.shared.page.heartbeat(Clock::unix_ms());
     }
 

@@ -7,9 +7,9 @@
 pub const LISTENING: &str = "listening";
 /// A session began.
 pub const CONNECTION: &str = "connection";
-/// A session sent something that is not a command of the room protocol.
+/// A session sent a line, a message or a datagram.
 pub const MESSAGE: &str = "message";
-/// An HTTP request that no built-in route answered.
+/// An HTTP request for something that exists.
 pub const REQUEST: &str = "request";
 /// A session joined a room.
 pub const JOIN: &str = "join";
@@ -21,7 +21,7 @@ pub const PUBLISH: &str = "publish";
 pub const CLOSE: &str = "close";
 /// Something failed; see [`ListenerError`](super::ListenerError) for the hub's own payload.
 pub const ERROR: &str = "error";
-/// Something was discarded because a bound was reached.
+/// A connection was refused because a limit was reached.
 pub const DROP: &str = "drop";
-/// What had been waiting for room can go on.
+/// A session that was not read from, for not reading itself, is read again.
 pub const DRAIN: &str = "drain";

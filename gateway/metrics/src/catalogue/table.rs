@@ -154,6 +154,10 @@ catalogue! {
         "Messages put into sessions' outboxes.";
     counter OutboxDropped "hub_outbox_dropped_total" Messages Info
         "Messages dropped from full outboxes by the room's slow policy; the session gets a gap notice. A rise: members read too slowly.";
+    counter ControlsDropped "hub_controls_dropped_total" Messages Info
+        "Words from worker to worker not said because an inbox was full, such as errors for late replies. Any rise: the gateway is far past its limit.";
+    counter PresenceDropped "hub_presence_dropped_total" Messages Info
+        "Presence changes not told because an inbox was twice full. Any rise: the gateway is far past its limit.";
     counter MessagesReplayed "hub_messages_replayed_total" Messages Info
         "Messages sent again to sessions that came back.";
     counter RecoveriesFailed "hub_recoveries_failed_total" Times Info

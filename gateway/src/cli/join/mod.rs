@@ -66,7 +66,7 @@ Examples:
   roomwire join wss://localhost lobby               # trusts this machine's development CA
   roomwire join wss://chat.example:8443 lobby --ca ca.pem
   roomwire join udp://localhost lobby --history 20
-  roomwire join https://localhost 'news.*' --json | jq .data
+  roomwire join ws://localhost 'news.*' --json | jq .data
   tail -f app.log | roomwire join tcp://localhost logs --name app
 
 In a terminal, type /help. Lines from a pipe are published as they come; after the last one the
