@@ -1,0 +1,280 @@
+//! HTTP/1.1 by hyper and HTTP/2 by h2, behind one face.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+use super::Socket;
+use crate::event::Event;
+use crate::patience::within;
+use crate::task::Task;
+
+enum Sender {
+    Version1(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
+    Version2(h2::client::SendRequest<Bytes>),
+}
+
+/// One HTTP connection.
+pub struct Http {
+    sender: Sender,
+    authority: String,
+    scheme: &'static str,
+    /// Moves the connection's bytes.
+    connection: Task<()>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The body as an object of `roomwire.v1`.
+    pub fn event(&self) -> Event {
+        Event::parse(self.text())
+    }
+
+    /// A header field, empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The `code` of a problem document (RFC 9457), which the answer must be, with everything such a
+    /// document has.
+    pub fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        for field in ["title", "detail"] {
+            let text = problem[field].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "no {field}: {problem}");
+        }
+        let code = problem["code"].as_str().expect("a code");
+        code.to_owned()
+    }
+}
+
+/// An answer's body that comes bit by bit.
+pub enum Body {
+    /// Over HTTP/1.1.
+    Version1(hyper::body::Incoming),
+    /// Over HTTP/2.
+    Version2(h2::RecvStream),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+impl Body {
+    /// The next piece; `None` at the end, or when the connection broke.
+    pub async fn chunk(&mut self) -> Option<Bytes> {
+        loop {
+            match self {
+                Self::Version1(body) => {
+                    let frame = body.frame().await?.ok()?;
+                    if let Ok(data) = frame.into_data() {
+                        return Some(data);
+                    }
+                }
+                Self::Version2(body) => {
+                    let data = body.data().await?.ok()?;
+                    let released = body.flow_control().release_capacity(data.len());
+                    released.expect("as much as came");
+                    return Some(data);
+                }
+            }
+        }
+    }
+
+    async fn whole(mut self) -> Bytes {
+        let mut whole = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            whole.extend_from_slice(&chunk);
+        }
+        whole.into()
+    }
+}
+
+impl Http {
+    /// Speaks HTTP/1.1 on `socket`.
+    pub async fn version1(socket: Socket, authority: SocketAddr, scheme: &'static str) -> Self {
+        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
+        let (sender, connection) = shaken.expect("no bytes are exchanged yet");
+        // What failed is told to the request that waits.
+        let connection = Task::spawn(async move { drop(connection.await) });
+        Self {
+            sender: Sender::Version1(sender),
+            authority: authority.to_string(),
+            scheme,
+            connection,
+        }
+    }
+
+    /// Speaks HTTP/2 on `socket`.
+    pub async fn version2(socket: Socket, authority: SocketAddr, scheme: &'static str) -> Self {
+        let shaken = within("an HTTP/2 preface", h2::client::handshake(socket)).await;
+        let (sender, connection) = shaken.expect("settings are exchanged");
+        let connection = Task::spawn(async move { drop(connection.await) });
+        Self {
+            sender: Sender::Version2(sender),
+            authority: authority.to_string(),
+            scheme,
+            connection,
+        }
+    }
+
+    /// Gets a path.
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.request(Method::GET, path, &[], "").await
+    }
+
+    /// Posts JSON.
+    pub async fn post(&mut self, path: &str, json: &str) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.request(Method::POST, path, &headers, json).await
+    }
+
+    /// Publishes `data`, a JSON text, to a room; `more` is further fields, which begin with a comma.
+    pub async fn publish(&mut self, room: &str, data: &str, more: &str) -> Answer {
+        let path = format!("/v1/rooms/{room}/messages");
+        self.post(&path, &format!("{{\"data\":{data}{more}}}"))
+            .await
+    }
+
+    /// Any request, answered whole.
+    pub async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
+        let answered = self.try_request(method, path, headers, body).await;
+        answered.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Any request, which the gateway may leave unanswered.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ended first.
+    pub async fn try_request(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<Answer, String> {
+        let (status, headers, body) = self.try_open(method, path, headers, body).await?;
+        let body = within("a body's end", body.whole()).await;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// Any request whose answer's body comes bit by bit.
+    pub async fn open(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, HeaderMap, Body) {
+        let opened = self.try_open(method, path, headers, "").await;
+        opened.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    async fn try_open(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<(u16, HeaderMap, Body), String> {
+        let body = Bytes::copy_from_slice(body.as_ref());
+        let answered = async {
+            match &mut self.sender {
+                Sender::Version1(sender) => {
+                    let mut request = Request::builder().method(method).uri(path);
+                    request = request.header("host", &self.authority);
+                    for (name, value) in headers {
+                        request = request.header(*name, *value);
+                    }
+                    let request = request.body(Full::new(body)).expect("a request");
+                    sender.ready().await.map_err(|error| error.to_string())?;
+                    let answer = sender.send_request(request).await;
+                    let answer = answer.map_err(|error| error.to_string())?;
+                    Ok(parts(answer.map(Body::Version1)))
+                }
+                Sender::Version2(sender) => {
+                    let uri = format!("{}://{}{path}", self.scheme, self.authority);
+                    let mut request = Request::builder().method(method).uri(uri);
+                    for (name, value) in headers {
+                        request = request.header(*name, *value);
+                    }
+                    let request = request.body(()).expect("a request");
+                    let failed = |error: h2::Error| error.to_string();
+                    let ready = sender.clone().ready().await.map_err(failed)?;
+                    *sender = ready;
+                    let (answer, mut stream) = sender
+                        .send_request(request, body.is_empty())
+                        .map_err(failed)?;
+                    if !body.is_empty() {
+                        // An answer may come, and the stream be reset, before all was sent.
+                        drop(stream.send_data(body, true));
+                    }
+                    let answer = answer.await.map_err(failed)?;
+                    Ok(parts(answer.map(Body::Version2)))
+                }
+            }
+        };
+        within("an answer's head", answered).await
+    }
+
+    /// Waits until the gateway has ended the connection.
+    pub async fn ended(self) {
+        within("the connection's end", self.connection.join()).await;
+    }
+}
+
+fn parts(answer: Response<Body>) -> (u16, HeaderMap, Body) {
+    let (head, body) = answer.into_parts();
+    assert_ne!(head.status, StatusCode::SWITCHING_PROTOCOLS);
+    (head.status.as_u16(), head.headers, body)
+}

@@ -1,0 +1,11 @@
+//! The gateway from outside: real sockets on loopback, every wire, and the counters beside them.
+//!
+//! One binary, so that it is linked once; one module per theme. Every test starts gateways of its own.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod matrix;
