@@ -112,6 +112,8 @@ impl Body for RequestBody {
 pub(crate) enum ResponseBody {
     /// Nothing, or the rest of what is left of it.
     Whole(Bytes),
+    /// Nothing, and nothing said about a length: the answer to a HEAD.
+    Unsaid,
     /// Server-sent events, until the room, the peer or the gateway ends.
     Events(EventStream),
 }
@@ -131,6 +133,7 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
+            Self::Unsaid => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Events(events) => events
@@ -140,13 +143,17 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+        match self {
+            Self::Unsaid => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Events(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Unsaid | Self::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -39,8 +39,9 @@ pub(super) async fn emit(call: Call) -> Result<Answer, Problem> {
         listened: bool,
     }
     let event = call.parameter("event").to_owned();
-    if event.is_empty() || event.len() > MAX_EVENT_BYTES {
-        let detail = format!("an event's name has 1 to {MAX_EVENT_BYTES} bytes");
+    if event.is_empty() || event.len() > MAX_EVENT_BYTES || event.contains(char::is_control) {
+        let detail =
+            format!("an event's name has 1 to {MAX_EVENT_BYTES} bytes and no control characters");
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid_event",

@@ -170,7 +170,9 @@ impl EventStream {
 pub(super) fn open(call: &Call) -> Result<Answer, Problem> {
     let room = room_of(call)?;
     if call.request.method() == http::Method::HEAD {
-        return Ok(with_type(StatusCode::OK, "text/event-stream", Bytes::new()));
+        let mut answer = with_type(StatusCode::OK, "text/event-stream", Bytes::new());
+        *answer.body_mut() = ResponseBody::Unsaid;
+        return Ok(answer);
     }
     let last = call
         .request

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, SendStream};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use roomwire_metrics::Id;
@@ -20,9 +20,10 @@ use crate::session::Stream;
 /// for at the least.
 const MAX_STREAMS: u32 = 128;
 
-/// Bytes of request bodies in flight per stream and per connection.
+/// Bytes of request bodies, or of a WebSocket, in flight per stream.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// As large as all streams' windows together, so that a stream that is not read holds up no other.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Bytes h2 keeps per stream that the peer has not taken yet.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
@@ -45,6 +46,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(max_header)
+        .enable_connect_protocol()
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .data_frame_budget(DATA_FRAME_BUDGET)
         .handshake::<_, Bytes>(stream);
@@ -96,6 +98,9 @@ async fn answer(
     request: Request<h2::RecvStream>,
     mut reply: SendResponse<Bytes>,
 ) {
+    if request.method() == Method::CONNECT {
+        return super::upgrade::connect(&connection, request, reply).await;
+    }
     let request = request.map(RequestBody::http2);
     let response = tokio::select! {
         response = respond(&connection, request) => response,
@@ -108,7 +113,7 @@ async fn answer(
     }
 }
 
-async fn send(
+pub(super) async fn send(
     response: Response<ResponseBody>,
     reply: &mut SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
 
 /// Whether a request may do more than read. `bound` is where the listener is bound.
@@ -32,7 +33,7 @@ pub(crate) fn is_allowed(
     let Some(theirs) = uri.authority() else {
         return false;
     };
-    let Some(ours) = authority.and_then(|text| text.parse::<http::uri::Authority>().ok()) else {
+    let Some(ours) = authority.and_then(|text| text.parse::<Authority>().ok()) else {
         return false;
     };
     let default = if uri.scheme_str() == Some("https") {
@@ -44,6 +45,23 @@ pub(crate) fn is_allowed(
         && theirs.port_u16().unwrap_or(default) == ours.port_u16().unwrap_or(default);
     // Without this, a name that an attacker points at 127.0.0.1 would be "our own" (DNS rebinding).
     same && (!bound.ip().is_loopback() || is_loopback(theirs.host()))
+}
+
+/// Whether a request for this host is meant for a listener bound there. Without this, a page whose
+/// name an attacker points at 127.0.0.1 could read what is on loopback: a browser sends no `Origin`
+/// when it reads from what it takes for the page's own server (DNS rebinding).
+pub(crate) fn is_ours(host: &Authority, bound: SocketAddr, listed: &[String]) -> bool {
+    let listed = || {
+        let mut origins = listed
+            .iter()
+            .filter_map(|origin| origin.parse::<Uri>().ok());
+        origins.any(|origin| {
+            origin
+                .host()
+                .is_some_and(|it| it.eq_ignore_ascii_case(host.host()))
+        })
+    };
+    !bound.ip().is_loopback() || is_loopback(host.host()) || listed()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -128,6 +146,21 @@ mod tests {
             &["https://app.example"],
             true,
         );
+    }
+
+    #[test]
+    fn a_listener_on_loopback_answers_to_loopbacks_names() {
+        let check = |host: &str, bound: &str, expected| {
+            let listed = ["https://chat.example".to_owned()];
+            let ours = is_ours(&host.parse().unwrap(), bound.parse().unwrap(), &listed);
+            assert_eq!(ours, expected, "{host} on {bound}");
+        };
+        check("localhost:8080", "127.0.0.1:8080", true);
+        check("127.0.0.1", "127.0.0.1:8080", true);
+        check("[::1]:8080", "[::1]:8080", true);
+        check("chat.example", "127.0.0.1:8080", true);
+        check("evil.example:8080", "127.0.0.1:8080", false);
+        check("evil.example:8080", "192.0.2.1:8080", true);
     }
 
     #[test]

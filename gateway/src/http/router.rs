@@ -40,7 +40,7 @@ pub(crate) enum Match {
     Found(Target, Parameters),
     /// The path exists, for these methods.
     WrongMethod(String),
-    /// A parameter is not UTF-8 once it is decoded.
+    /// A parameter is not percent-encoded UTF-8.
     BadPath,
     None,
 }
@@ -143,13 +143,20 @@ impl Router {
         };
         let mut parameters = Parameters::new();
         for (name, value) in matched.params.iter() {
-            let Ok(value) = percent_decode_str(value).decode_utf8() else {
+            let decoded = percent_decode_str(value).decode_utf8();
+            let Some(value) = decoded.ok().filter(|_| is_encoded(value)) else {
                 return Match::BadPath;
             };
             parameters.push((name.to_owned(), value.into_owned()));
         }
         Match::Found(target.clone(), parameters)
     }
+}
+
+/// Whether every `%` begins an encoded byte (RFC 3986 §2.1).
+fn is_encoded(text: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    text.split('%').skip(1).all(digits)
 }
 
 impl Entry {
@@ -209,8 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_is_not_utf8_is_a_bad_path() {
-        let found = Router::built_in().find(&Method::GET, "/v1/rooms/%ff/members");
-        assert!(matches!(found, Match::BadPath));
+    fn a_room_that_is_not_encoded_utf8_is_a_bad_path() {
+        for path in [
+            "/v1/rooms/%ff/members",
+            "/v1/rooms/a%zz/members",
+            "/v1/rooms/a%2/members",
+        ] {
+            let found = Router::built_in().find(&Method::GET, path);
+            assert!(matches!(found, Match::BadPath), "{path}: {found:?}");
+        }
     }
 }

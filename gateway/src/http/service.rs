@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use roomwire_metrics::Id;
 
 use super::body::{CollectError, RequestBody, ResponseBody};
@@ -100,7 +101,7 @@ pub(crate) async fn respond(
 
 /// RFC 9110 §9.3.2: a HEAD is answered with a GET's fields and nothing more.
 fn strip_body(answer: &mut Answer) {
-    let body = std::mem::replace(answer.body_mut(), ResponseBody::empty());
+    let body = std::mem::replace(answer.body_mut(), ResponseBody::Unsaid);
     if let ResponseBody::Whole(bytes) = body {
         answer
             .headers_mut()
@@ -112,11 +113,15 @@ async fn dispatch(
     connection: &Rc<Connection>,
     request: Request<RequestBody>,
 ) -> Result<Answer, Problem> {
-    let shared = &connection.worker.shared;
-    let (target, parameters) = match find(connection, &request) {
+    check_host(connection, &request)?;
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        // RFC 9110 §9.3.7: about the server as a whole.
+        return wrong_method(request.method(), "GET, HEAD, POST, DELETE, OPTIONS");
+    }
+    let (target, parameters) = match find(connection, request.method(), request.uri().path()) {
         Match::Found(target, parameters) => (target, parameters),
         Match::BadPath => {
-            let detail = "the path is not UTF-8 once decoded";
+            let detail = "the path is not percent-encoded UTF-8";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_path", detail));
         }
         Match::WrongMethod(allow) => return wrong_method(request.method(), &allow),
@@ -125,21 +130,7 @@ async fn dispatch(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let opens = matches!(target, Target::WebSocket | Target::Echo);
     if !reads || opens {
-        let bound = listener(connection).address;
-        if !origin::is_allowed(
-            request.headers(),
-            authority(&request),
-            bound,
-            &shared.config.gateway.origins,
-        ) {
-            connection.worker.count(Id::HttpOriginRefused);
-            let detail = "this Origin may not act here; list it in gateway.origins";
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "origin_refused",
-                detail,
-            ));
-        }
+        check_origin(connection, request.headers(), authority(&request))?;
     }
     let request = custom::announce(connection, request);
     let call = Call {
@@ -170,10 +161,56 @@ async fn dispatch(
     }
 }
 
+/// Refuses requests that are not clearly meant for us: without exactly one valid `Host` (RFC 9112
+/// §3.2), or, on loopback, for a name that is not loopback's and not listed.
+fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let host = authority(request).and_then(|host| host.parse::<Authority>().ok());
+    let needed = request.version() >= Version::HTTP_11;
+    let Some(host) = host.filter(|_| hosts <= 1) else {
+        if hosts == 0 && !needed && request.uri().authority().is_none() {
+            return Ok(());
+        }
+        connection.worker.count(Id::HttpBadRequests);
+        let detail = "there must be exactly one Host, and it must be valid";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail));
+    };
+    let gateway = &connection.worker.shared.config.gateway;
+    if gateway.open || origin::is_ours(&host, listener(connection).address, &gateway.origins) {
+        return Ok(());
+    }
+    connection.worker.count(Id::HttpOriginRefused);
+    let detail = "this listener is on loopback and answers to loopback's names only; if a proxy \
+        passes this name on, list its origin in gateway.origins";
+    Err(Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "misdirected",
+        detail,
+    ))
+}
+
+/// Refuses browsers whose page may not act here.
+pub(super) fn check_origin(
+    connection: &Connection,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+) -> Result<(), Problem> {
+    let listed = &connection.worker.shared.config.gateway.origins;
+    if origin::is_allowed(headers, authority, listener(connection).address, listed) {
+        return Ok(());
+    }
+    connection.worker.count(Id::HttpOriginRefused);
+    let detail = "this Origin may not act here; list it in gateway.origins";
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "origin_refused",
+        detail,
+    ))
+}
+
 /// The route: the listener's own table first, then the one of the gateway.
-fn find(connection: &Connection, request: &Request<RequestBody>) -> Match {
+pub(super) fn find(connection: &Connection, method: &Method, path: &str) -> Match {
     let shared = &connection.worker.shared;
-    let path = request.uri().path();
     let config = shared
         .config
         .listeners
@@ -183,14 +220,14 @@ fn find(connection: &Connection, request: &Request<RequestBody>) -> Match {
             Route::Rooms => Target::WebSocket,
             Route::Echo => Target::Echo,
         };
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        if matches!(*method, Method::GET | Method::HEAD) {
             return Match::Found(target, Parameters::new());
         }
-        if let Match::None = shared.router.find(request.method(), path) {
+        if let Match::None = shared.router.find(method, path) {
             return Match::WrongMethod("GET, HEAD, OPTIONS".to_owned());
         }
     }
-    shared.router.find(request.method(), path)
+    shared.router.find(method, path)
 }
 
 fn wrong_method(method: &Method, allow: &str) -> Result<Answer, Problem> {
@@ -217,7 +254,7 @@ pub(crate) fn authority(request: &Request<RequestBody>) -> Option<&str> {
     request
         .uri()
         .authority()
-        .map(http::uri::Authority::as_str)
+        .map(Authority::as_str)
         .or_else(host)
 }
 

@@ -1,9 +1,12 @@
-//! From HTTP/1.1 to WebSocket: the handshake's answer, then the socket moves to the worker.
+//! From HTTP to WebSocket: the handshake's answer, then the socket moves to the worker. HTTP/1.1 gives
+//! the whole connection away (RFC 6455 §4), HTTP/2 one stream of it (RFC 8441).
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+use h2::server::SendResponse;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use roomwire_metrics::Id;
@@ -13,8 +16,9 @@ use roomwire_protocols::websocket::handshake;
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
-use super::service::Call;
-use crate::session::{CloseReason, Stream, Wire};
+use super::router::{Match, Target};
+use super::service::{self, Call};
+use crate::session::{CloseReason, H2Socket, Stream, Wire};
 use crate::worker::NewSession;
 
 /// What speaks on the socket afterwards.
@@ -22,6 +26,15 @@ use crate::worker::NewSession;
 pub(super) enum Handler {
     Rooms,
     Echo,
+}
+
+impl Handler {
+    fn wire(self) -> Wire {
+        match self {
+            Self::Rooms => Wire::WebSocket(Decoder::new()),
+            Self::Echo => Wire::WebSocketEcho(Decoder::new()),
+        }
+    }
 }
 
 /// Answers a handshake; the socket follows when hyper has sent the answer.
@@ -57,10 +70,10 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
 
 fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem> {
     if request.version() == Version::HTTP_2 {
-        let detail = "WebSocket over HTTP/2 is not available; connect with HTTP/1.1";
+        let detail = "over HTTP/2 a WebSocket begins with an extended CONNECT (RFC 8441)";
         return Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "no_websocket_over_http2",
+            StatusCode::BAD_REQUEST,
+            "bad_handshake",
             detail,
         ));
     }
@@ -73,17 +86,83 @@ fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem
         version11_or_newer: request.version() >= Version::HTTP_11,
         headers,
     };
-    handshake::accept(parts).map_err(|rejected| {
-        let status = StatusCode::from_u16(rejected.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let problem = Problem::new(status, "bad_handshake", rejected.reason);
-        match rejected.header {
-            Some((name, value)) => problem.with_header(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            ),
-            None => problem,
+    handshake::accept(parts).map_err(rejection)
+}
+
+fn rejection(rejected: handshake::Rejected) -> Problem {
+    let status = StatusCode::from_u16(rejected.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let problem = Problem::new(status, "bad_handshake", rejected.reason);
+    match rejected.header {
+        Some((name, value)) => problem.with_header(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        ),
+        None => problem,
+    }
+}
+
+/// Answers an extended CONNECT; the stream becomes a session of its own.
+pub(super) async fn connect(
+    connection: &Rc<Connection>,
+    request: Request<h2::RecvStream>,
+    mut reply: SendResponse<Bytes>,
+) {
+    let worker = &connection.worker;
+    worker.count(Id::HttpRequests);
+    let (handler, answer) = match accept_connect(connection, &request) {
+        Ok(accepted) => accepted,
+        Err(problem) => {
+            worker.count(Id::WebsocketHandshakesRefused);
+            worker.count(Id::HttpResponsesClientError);
+            let sent = super::h2::send(problem.into_answer(), &mut reply).await;
+            return drop(sent.inspect_err(|error| tracing::debug!(%error, "refusing CONNECT")));
         }
-    })
+    };
+    let send = match reply.send_response(answer, false) {
+        Ok(send) => send,
+        Err(error) => return tracing::debug!(%error, "answering CONNECT"),
+    };
+    worker.count(Id::HttpResponsesOk);
+    worker.count(Id::WebsocketHandshakes);
+    let stream = Stream::http2(H2Socket::new(request.into_body(), send));
+    let (listener, peer) = (connection.listener, connection.peer);
+    let new = NewSession::stream(stream, handler.wire(), listener, peer, None);
+    worker.with(|core| core.add(new));
+}
+
+fn accept_connect(
+    connection: &Connection,
+    request: &Request<h2::RecvStream>,
+) -> Result<(Handler, Response<()>), Problem> {
+    let protocol = request.extensions().get::<h2::ext::Protocol>();
+    if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
+        let detail = "CONNECT is served for :protocol websocket only";
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "bad_handshake",
+            detail,
+        ));
+    }
+    let handler = match service::find(connection, &Method::GET, request.uri().path()) {
+        Match::Found(Target::WebSocket, _) => Handler::Rooms,
+        Match::Found(Target::Echo, _) => Handler::Echo,
+        Match::Found(..) | Match::WrongMethod(_) | Match::BadPath | Match::None => {
+            return Err(Problem::not_found());
+        }
+    };
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    service::check_origin(connection, request.headers(), authority)?;
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let subprotocol = handshake::accept_connect(headers).map_err(rejection)?;
+    let mut answer = Response::new(());
+    if let (Some(subprotocol), Handler::Rooms) = (subprotocol, handler) {
+        let value = HeaderValue::from_static(subprotocol);
+        answer
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    Ok((handler, answer))
 }
 
 async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Handler) {
@@ -98,14 +177,16 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Ha
         return;
     };
     connection.worker.count(Id::WebsocketHandshakes);
-    let wire = match handler {
-        Handler::Rooms => Wire::WebSocket(Decoder::new()),
-        Handler::Echo => Wire::WebSocketEcho(Decoder::new()),
-    };
     let Some(permit) = connection.permit.borrow_mut().take() else {
         return;
     };
-    let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit);
+    let new = NewSession::stream(
+        stream,
+        handler.wire(),
+        connection.listener,
+        connection.peer,
+        Some(permit),
+    );
     connection.worker.with(|core| core.add(new));
 }
 

@@ -107,7 +107,7 @@ impl Door {
                 return;
             }
         };
-        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, permit);
+        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, Some(permit));
         self.worker.with(|core| core.add(new));
     }
 }

@@ -8,6 +8,7 @@
 mod chat;
 mod close;
 mod command;
+mod h2_socket;
 mod room;
 mod stream;
 
@@ -24,6 +25,7 @@ use roomwire_protocols::websocket;
 
 pub use close::{CloseInfo, CloseReason, Fault};
 pub(crate) use command::counter_of;
+pub(crate) use h2_socket::H2Socket;
 pub(crate) use room::{Refusal, position};
 pub(crate) use stream::Stream;
 

@@ -1,4 +1,5 @@
-//! A byte stream that a session reads and writes: TCP, or TLS over TCP, with bytes already read.
+//! A byte stream that a session reads and writes: TCP, TLS over TCP, or a stream of an HTTP/2
+//! connection, with bytes already read.
 //!
 //! hyper, h2 and the sessions all use this one type, so a connection can be looked at, handed to
 //! hyper and taken back after an upgrade without boxing. Writes go straight to the socket.
@@ -14,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::h2_socket::H2Socket;
+
 /// A connection's bytes.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -28,6 +31,7 @@ pub(crate) struct Stream {
 enum Transport {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Http2(Box<H2Socket>),
 }
 
 impl Stream {
@@ -42,6 +46,14 @@ impl Stream {
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self {
             transport: Transport::Tls(Box::new(stream)),
+            prefix: Bytes::new(),
+            heard: None,
+        }
+    }
+
+    pub(crate) fn http2(stream: H2Socket) -> Self {
+        Self {
+            transport: Transport::Http2(Box::new(stream)),
             prefix: Bytes::new(),
             heard: None,
         }
@@ -82,6 +94,7 @@ impl AsyncRead for Stream {
             ready!(match &mut this.transport {
                 Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
                 Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+                Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
             })?;
         } else {
             let taken = this.prefix.len().min(buffer.remaining());
@@ -108,6 +121,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+            Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
     }
 
@@ -119,6 +133,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+            Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
 
@@ -130,6 +145,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
@@ -137,6 +153,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -78,20 +78,21 @@ pub(crate) struct NewSession {
 }
 
 impl NewSession {
-    /// A connection that the worker reads and writes itself.
+    /// A connection that the worker reads and writes itself. A stream of an HTTP/2 connection has no
+    /// permit of its own.
     pub(crate) fn stream(
         stream: Stream,
         wire: Wire,
         listener: u16,
         peer: SocketAddr,
-        permit: Permit,
+        permit: Option<Permit>,
     ) -> Self {
         Self {
             io: Io::Stream(stream),
             wire,
             listener,
             peer,
-            permit: Some(permit),
+            permit,
         }
     }
 }
