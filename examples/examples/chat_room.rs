@@ -1,7 +1,7 @@
 //! A room with a host: a bot that greets who comes and answers who asks.
 //!
-//! The bot is no client. It is two listeners in the program that embeds the gateway: one of `join`,
-//! one of `publish`. Whoever is in the room hears it in the words of their own wire; here two people
+//! The bot is no client. It is two functions of the program that embeds the gateway: one listens to
+//! `join`, one to `publish`. Whoever is in the room hears it in the words of their own wire; here two people
 //! on TCP do, in plain lines.
 //!
 //! `cargo run -p roomwire-examples --example chat_room -- --serve` keeps it up: then `nc` to the
@@ -9,13 +9,10 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
-use std::sync::{Arc, Weak};
-
-use roomwire::Gateway;
 use roomwire::config::{Handler, Protocol};
-use roomwire::emitter::{Guard, RegisterError};
 use roomwire::event::{Membership, Publication};
-use roomwire_examples::{ANY_PORT, LineClient, Result, asked_to_serve, stay_up};
+use roomwire::{Gateway, Rooms};
+use roomwire_examples::{ANY_PORT, LineClient, Result, asked_to_serve, serve};
 
 const ROOM: &str = "lobby";
 const HOST: &str = "host";
@@ -25,20 +22,11 @@ fn main() -> Result {
         .workers(1)
         .listen("chat", Protocol::Tcp, ANY_PORT, Handler::Rooms)
         .listen("web", Protocol::Http, ANY_PORT, Handler::Http)
-        .room(ROOM, |said| {
-            println!(
-                "{:>3} {}: {}",
-                said.offset,
-                said.message.from(),
-                text_of(said)
-            );
-        })
+        .on_payload("join", greet)
+        .on_payload("publish", answer)
         .start()?;
-    let gateway = Arc::new(gateway);
-    // Dropping a guard removes its listener, so the host is there as long as these are.
-    let _host = [greet(&gateway)?, answer(&gateway)?];
     if asked_to_serve() {
-        stay_up(gateway.addresses());
+        return serve(&gateway);
     }
     converse(&gateway)?;
     gateway.shutdown();
@@ -46,46 +34,37 @@ fn main() -> Result {
 }
 
 /// Greets everybody who enters the room.
-fn greet(gateway: &Arc<Gateway>) -> std::result::Result<Guard, RegisterError> {
-    // Weak, because the gateway owns its listeners: a listener that owned the gateway in turn would
-    // keep both alive for ever.
-    let host = Arc::downgrade(gateway);
-    gateway
-        .emitter()
-        .on_payload("join", move |joined: &Membership| {
-            if &*joined.room != ROOM {
-                return Ok(());
-            }
-            let who = joined.connection.name().unwrap_or("stranger");
-            say(&host, &format!("welcome, {who}; ask me for !help"))
-        })
+fn greet(joined: &Membership) -> std::result::Result<(), String> {
+    if &*joined.room != ROOM {
+        return Ok(());
+    }
+    let who = joined.connection.name().unwrap_or("stranger");
+    let text = format!("welcome, {who}; ask me for !help");
+    say(&joined.connection.rooms(), &text)
 }
 
 /// Answers questions that are asked in the room.
-fn answer(gateway: &Arc<Gateway>) -> std::result::Result<Guard, RegisterError> {
-    let host = Arc::downgrade(gateway);
-    gateway
-        .emitter()
-        .on_payload("publish", move |said: &Publication| {
-            // What the host itself says is published too, and comes by here.
-            if &*said.room != ROOM || said.message.from() == HOST {
-                return Ok(());
-            }
-            match text_of(said).as_str() {
-                "!help" => say(&host, "I know !help and !count"),
-                "!count" => say(&host, &format!("message {} was yours", said.offset)),
-                _ => Ok(()),
-            }
-        })
+fn answer(said: &Publication) -> std::result::Result<(), String> {
+    if &*said.room != ROOM {
+        return Ok(());
+    }
+    let text = text_of(said);
+    println!("{:>3} {}: {text}", said.offset, said.message.from());
+    // What the host itself says is published too, and comes by here.
+    if said.message.from() == HOST {
+        return Ok(());
+    }
+    match text.as_str() {
+        "!help" => say(said.rooms(), "I know !help and !count"),
+        "!count" => say(said.rooms(), &format!("message {} was yours", said.offset)),
+        _ => Ok(()),
+    }
 }
 
 /// Says something in the room. An error becomes the gateway's `error` event and disturbs nobody.
-fn say(gateway: &Weak<Gateway>, text: &str) -> std::result::Result<(), String> {
-    let Some(gateway) = gateway.upgrade() else {
-        return Ok(());
-    };
+fn say(rooms: &Rooms, text: &str) -> std::result::Result<(), String> {
     let data = serde_json::to_vec(text).map_err(|error| error.to_string())?;
-    gateway
+    rooms
         .publish(ROOM, HOST, &data)
         .map(|_offset| ())
         .map_err(|error| error.to_string())

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, UdpSocket};
 use roomwire::config::{Handler, Protocol};
 use roomwire::event::Inbound;
 use roomwire::{Gateway, Reply};
-use roomwire_examples::{ANY_PORT, LineClient, PATIENCE, Result, asked_to_serve, post, stay_up};
+use roomwire_examples::{ANY_PORT, LineClient, PATIENCE, Result, asked_to_serve, post, serve};
 use tokio_tungstenite::tungstenite;
 
 fn main() -> Result {
@@ -25,7 +25,7 @@ fn main() -> Result {
         // An HTTP listener takes WebSockets on /echo of itself.
         .listen("web", Protocol::Http, ANY_PORT, Handler::Http)
         .post("/repeat", |request| async move {
-            Reply::text(String::from_utf8_lossy(request.body()))
+            Reply::bytes("application/octet-stream", request.body().clone())
         })
         .on_payload("message", |message: &Inbound| {
             let peer = message.connection.peer();
@@ -33,7 +33,7 @@ fn main() -> Result {
         })
         .start()?;
     if asked_to_serve() {
-        stay_up(gateway.addresses());
+        return serve(&gateway);
     }
     let address = |name| gateway.address(name).ok_or("the listener has an address");
     over_tcp(address("tcp")?)?;

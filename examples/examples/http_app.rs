@@ -10,11 +10,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::StatusCode;
-use http::header::{HeaderValue, LOCATION};
 use roomwire::config::{Handler, Protocol};
-use roomwire::{Builder, Gateway, Reply, Request};
-use roomwire_examples::{ANY_PORT, Result, asked_to_serve, get, post, stay_up};
+use roomwire::header::LOCATION;
+use roomwire::{Builder, Gateway, HeaderValue, Reply, Request, StatusCode};
+use roomwire_examples::{ANY_PORT, Result, asked_to_serve, get, post, serve};
 use serde::{Deserialize, Serialize};
 
 /// Users that are kept. What grows by what strangers send has a bound.
@@ -52,7 +51,7 @@ impl Users {
 fn main() -> Result {
     let gateway = app().start()?;
     if asked_to_serve() {
-        stay_up(gateway.addresses());
+        return serve(&gateway);
     }
     let web = gateway
         .address("web")

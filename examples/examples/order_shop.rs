@@ -15,11 +15,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::StatusCode;
 use roomwire::config::{Handler, Protocol};
 use roomwire::emitter::{Emitter, Event, ListenerError, Mode, RegisterError};
-use roomwire::{Builder, Gateway, Json, Reply};
-use roomwire_examples::{ANY_PORT, Result, asked_to_serve, get, post, stay_up};
+use roomwire::{Builder, Gateway, Json, Reply, Request, StatusCode};
+use roomwire_examples::{ANY_PORT, Result, asked_to_serve, get, post, serve};
 use serde::Deserialize;
 
 /// What the event carries.
@@ -65,7 +64,7 @@ fn main() -> Result {
     let ledger = Ledger::default();
     let gateway = shop(&ledger)?.start()?;
     if asked_to_serve() {
-        stay_up(gateway.addresses());
+        return serve(&gateway);
     }
 
     let order = Order {
@@ -112,21 +111,15 @@ fn main() -> Result {
 
 /// The shop: departments on one side, the web on the other, and events between them.
 fn shop(ledger: &Ledger) -> Result<Builder> {
-    let warehouses = warehouses()?;
     let errors = ledger.clone();
     let builder = Gateway::builder()
         .workers(1)
         .listen("web", Protocol::Http, ANY_PORT, Handler::Http)
         .on_payload("error", move |error: &ListenerError| {
-            errors.note(format!("error: {error}"))
+            errors.note(format!("error: {error}"));
         })
-        .get("/stock/{item}", move |request| {
-            let warehouses = warehouses.clone();
-            async move {
-                let item = request.parameter("item").unwrap_or_default().to_owned();
-                in_stock(&warehouses, item).await
-            }
-        });
+        .get("/stock/{item}", in_stock);
+    open_warehouses(builder.emitter())?;
     let builder = stock(builder, ledger.clone());
     let builder = mail(builder, ledger.clone());
     Ok(analytics(builder, ledger.clone()))
@@ -160,10 +153,8 @@ fn analytics(builder: Builder, ledger: Ledger) -> Builder {
     })
 }
 
-/// Two warehouses that answer `stockOf`. They have an emitter of their own: a route is a listener
-/// of the gateway's emitter, and must not own a handle to what owns it.
-fn warehouses() -> std::result::Result<Emitter, RegisterError> {
-    let warehouses = Emitter::new();
+/// Two warehouses that answer `stockOf` as long as the shop is there.
+fn open_warehouses(emitter: &Emitter) -> std::result::Result<(), RegisterError> {
     let shelves = [vec![("teapot", 5_u32), ("cup", 80)], vec![("teapot", 7)]];
     for shelf in shelves {
         let answer = move |item: Arc<String>| {
@@ -171,16 +162,19 @@ fn warehouses() -> std::result::Result<Emitter, RegisterError> {
             let found = found.map(|(_, count)| *count).ok_or("not on the shelf");
             async move { found }
         };
-        warehouses.answer_payload("stockOf", answer)?.detach();
+        // The guard would remove the listener at the end of this function.
+        emitter.answer_payload("stockOf", answer)?.detach();
     }
-    Ok(warehouses)
+    Ok(())
 }
 
 /// Asks all warehouses and adds up what those say that have the item.
-async fn in_stock(warehouses: &Emitter, item: String) -> Reply {
+async fn in_stock(request: Arc<Request>) -> Reply {
+    let item = request.parameter("item").unwrap_or_default().to_owned();
     let question = Arc::new(item.clone());
     let patience = Duration::from_secs(1);
-    let answers = warehouses
+    let answers = request
+        .emitter()
         .gather("stockOf", question, Mode::AllSettled, patience)
         .await
         .map(|gathered| gathered.answers_as::<u32>());

@@ -9,11 +9,10 @@ use std::{
     error::Error,
     io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    thread,
     time::Duration,
 };
 
-use roomwire::event::BoundAddress;
+use roomwire::Gateway;
 
 /// What an example's functions return.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -31,19 +30,22 @@ pub fn asked_to_serve() -> bool {
         .any(|argument| argument == "--serve")
 }
 
-/// Keeps the process up until it is interrupted, and says where it listens.
+/// Keeps the gateway up until SIGTERM or Ctrl-C, and says where it listens.
+///
+/// # Errors
+///
+/// When signals cannot be waited for.
 #[allow(
     clippy::print_stdout,
     reason = "this is what the person who serves needs to know"
 )]
-pub fn stay_up(addresses: &[BoundAddress]) -> ! {
-    for bound in addresses {
+pub fn serve(gateway: &Gateway) -> Result {
+    for bound in gateway.addresses() {
         println!("{:<5} {} ({})", bound.protocol, bound.address, bound.name);
     }
     println!("Ctrl-C ends it");
-    loop {
-        thread::park();
-    }
+    gateway.wait()?;
+    Ok(())
 }
 
 /// A TCP client that says and hears lines, as `nc` does.
