@@ -24,6 +24,9 @@ const SWEEP_BUDGET: usize = 1000;
 /// A session without traffic for this long gives its outbox's memory back.
 const IDLE_MS: u64 = 1000;
 
+/// Slots of the slab, and of the lists beside it, that are kept however few are used.
+const KEPT_SLOTS: usize = 256;
+
 /// What sessions are given after the goodbye to leave by themselves. Chosen: a round trip and the
 /// time a client needs to decide.
 const DRAIN_GRACE_MS: u64 = 300;
@@ -75,9 +78,22 @@ impl Core {
         self.drain_some();
         if self.tick.ticks.is_multiple_of(TICKS_PER_ROUND as u64) {
             self.output.arenas.release();
+            self.give_memory_back();
         }
         if self.worker.0 == 0 {
             self.keep_house();
+        }
+    }
+
+    /// After a crowd has left, gives back what its sessions took, as far as the slab's end is free.
+    fn give_memory_back(&mut self) {
+        if self.sessions.capacity() > KEPT_SLOTS
+            && self.sessions.len() < self.sessions.capacity() / 4
+        {
+            self.sessions.shrink_to_fit();
+            self.output.touched.shrink_to(KEPT_SLOTS);
+            self.dying.shrink_to(KEPT_SLOTS);
+            self.peers.shrink_to(KEPT_SLOTS);
         }
     }
 
