@@ -9,3 +9,6 @@
 )]
 
 mod matrix;
+mod request;
+mod rooms;
+mod wire;
