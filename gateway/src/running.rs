@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -286,6 +287,7 @@ pub(crate) fn start(
         listeners: bound.addresses,
         router,
         admission: Admission::new(max_connections),
+        udp_places: AtomicUsize::new(0),
         workers,
         first_generation: u32::from_le_bytes(random_bytes()?),
         config,

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<BoundAddress>,
     pub(crate) router: Router,
     pub(crate) admission: Admission,
+    /// UDP peers with a proven address, of all workers.
+    pub(crate) udp_places: AtomicUsize,
     pub(crate) workers: u16,
     /// Where the workers begin to count sessions: client ids of another run are not seen again.
     pub(crate) first_generation: u32,
@@ -105,6 +107,31 @@ pub(crate) struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shared.admission.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One place among `max_udp_sessions`, of all workers together. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct UdpPlace {
+    shared: Arc<Shared>,
+}
+
+impl UdpPlace {
+    /// A place, if there is one.
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        if shared.udp_places.fetch_add(1, Ordering::Relaxed) >= shared.bounds.max_udp_sessions {
+            shared.udp_places.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self {
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+impl Drop for UdpPlace {
+    fn drop(&mut self) {
+        self.shared.udp_places.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use h2_socket::H2Socket;
 pub(crate) use room::{Refusal, position};
 pub(crate) use stream::Stream;
 
-use crate::shared::Permit;
+use crate::shared::{Permit, UdpPlace};
 use crate::worker::{Slice, SlotWaker};
 
 /// Names one session in the whole gateway: its worker, its slot there and the slot's generation.
@@ -105,11 +105,12 @@ pub(crate) enum Io {
     Task(Rc<RefCell<TaskSide>>),
 }
 
-/// What a UDP peer has proved and when it must be heard again.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a UDP peer has proved and what it was sent.
+#[derive(Debug, Default)]
 pub(crate) struct Lease {
-    /// The peer sent back a cookie, so it receives at the address it sends from.
-    pub(crate) proven: bool,
+    /// The place among `max_udp_sessions` that the peer got when it sent back a cookie, which shows
+    /// that it receives at the address it sends from.
+    pub(crate) place: Option<UdpPlace>,
     /// Bytes that came from an unproven address.
     pub(crate) received: usize,
     /// Bytes sent to an unproven address; at most three times `received` (RFC 9000 §8.1).
@@ -120,11 +121,18 @@ impl Lease {
     /// RFC 9000 §8.1's limit on what an address that proved nothing is sent.
     const AMPLIFICATION: usize = 3;
 
+    pub(crate) fn is_proven(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Whether `bytes` more may be sent; if so they are noted.
     pub(crate) fn spend(&mut self, bytes: usize) -> bool {
+        if self.is_proven() {
+            return true;
+        }
         let allowed =
-            self.proven || self.sent + bytes <= Self::AMPLIFICATION.saturating_mul(self.received);
-        if allowed && !self.proven {
+            self.sent.saturating_add(bytes) <= Self::AMPLIFICATION.saturating_mul(self.received);
+        if allowed {
             self.sent += bytes;
         }
         allowed
@@ -307,6 +315,14 @@ impl Session {
         self.stage == Stage::Open
     }
 
+    /// Whether the peer is known to receive at its address; only of UDP peers is it not.
+    pub(crate) fn is_proven(&self) -> bool {
+        match &self.io {
+            Io::Datagram { lease, .. } => lease.is_proven(),
+            Io::Stream(_) | Io::Task(_) => true,
+        }
+    }
+
     /// The name that stands in `from` of what this session publishes.
     pub(crate) fn from(&mut self) -> Arc<str> {
         let (name, id) = (&self.name, self.id);
@@ -338,8 +354,9 @@ mod tests {
         };
         assert!(lease.spend(30));
         assert!(!lease.spend(1));
-        lease.proven = true;
-        assert!(lease.spend(1_000_000));
+        lease.received += 1;
+        assert!(lease.spend(3));
+        assert!(!lease.spend(1));
     }
 
     #[test]

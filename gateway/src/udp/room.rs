@@ -6,8 +6,13 @@ use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
 
-use crate::session::{Framing, Io, Lease, Wire};
+use crate::session::{CloseReason, Framing, Io, Lease, Wire};
+use crate::shared::UdpPlace;
 use crate::worker::{Core, NewSession};
+
+/// Sessions of one worker whose address proved nothing. Chosen: at half a KiB each, half a MiB; far
+/// more than handshakes can be under way at once.
+const MAX_UNPROVEN: usize = 1024;
 
 impl Core {
     /// Takes one datagram of `roomwire.v1`.
@@ -22,7 +27,7 @@ impl Core {
         };
         session.heard_ms = now_ms;
         if let Io::Datagram { lease, .. } = &mut session.io
-            && !lease.proven
+            && !lease.is_proven()
         {
             lease.received = lease.received.saturating_add(datagram.len());
         }
@@ -45,21 +50,30 @@ impl Core {
         }
     }
 
-    /// The session of this address, made if there is place for one.
+    /// The session of this address, made if there is none. An address that proved nothing gets one of
+    /// few places, and the oldest such session makes room: whoever forges addresses can neither use
+    /// up memory nor keep others out, since a cookie is good without a session.
     fn peer(&mut self, endpoint: u16, peer: SocketAddr) -> Option<u32> {
         if let Some(&slot) = self.peers.get(&(endpoint, peer))
             && self.session(slot).is_some_and(|session| session.is_open())
         {
             return Some(slot);
         }
-        if self.peers.len() >= self.shared.bounds.max_udp_sessions || self.drain.is_some() {
+        if self.drain.is_some() {
             return None;
         }
+        if self.unproven.len() >= MAX_UNPROVEN
+            && let Some(oldest) = self.unproven.pop_front()
+            && self
+                .find(oldest)
+                .is_some_and(|session| !session.is_proven())
+        {
+            self.lane.increment(Id::UdpEvicted);
+            self.die(oldest.slot(), CloseReason::LimitReached);
+        }
         let listener = self.endpoints.get(usize::from(endpoint))?.listener;
-        let io = Io::Datagram {
-            endpoint,
-            lease: Lease::default(),
-        };
+        let lease = Lease::default();
+        let io = Io::Datagram { endpoint, lease };
         let new = NewSession {
             io,
             wire: Wire::Datagram,
@@ -67,10 +81,11 @@ impl Core {
             peer,
             permit: None,
         };
-        let slot = self.add(new)?.slot();
+        let id = self.add(new)?;
+        self.unproven.push_back(id);
         self.lane.gauge_add(Id::UdpSessions, 1);
-        self.peers.insert((endpoint, peer), slot);
-        Some(slot)
+        self.peers.insert((endpoint, peer), id.slot());
+        Some(id.slot())
     }
 
     /// Whether a join must be answered with a challenge (which is sent) instead of being obeyed.
@@ -91,13 +106,21 @@ impl Core {
             return false;
         };
         debug_assert_eq!(session.framing, Framing::Datagram);
-        if lease.proven {
+        if lease.is_proven() {
             return false;
         }
         let cookies = &self.shared.cookies;
         if cookie.is_some_and(|cookie| cookies.verify(&address, cookie, now_s)) {
-            lease.proven = true;
-            return false;
+            lease.place = UdpPlace::take(&self.shared);
+            if lease.place.is_some() {
+                return false;
+            }
+            self.lane.increment(Id::UdpRefused);
+            let text = "no place for another UDP session (limits.max_udp_sessions)";
+            self.say(slot, |out| {
+                event::error(out, id, ErrorCode::Overloaded, text);
+            });
+            return true;
         }
         if cookie.is_some() {
             self.lane.increment(Id::ErrorsCookie);

@@ -4,7 +4,7 @@
 //! one turn, `read.rs` takes bytes in, `fanout.rs` queues messages, `flush.rs` sends what is queued,
 //! `tick.rs` minds the clock, `crate::udp` the datagrams and `crate::session` the commands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +51,9 @@ pub(crate) struct Core {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) datagrams: ReceiveBuffers,
     pub(crate) peers: HashMap<(u16, SocketAddr), u32>,
+    /// Sessions whose address proved nothing when they began, oldest first; some are gone or have
+    /// proved it since.
+    pub(crate) unproven: VecDeque<ClientId>,
     /// Event streams and long polls, counted against `max_waiters`.
     pub(crate) waiters: usize,
     pub(crate) drain: Option<super::tick::Drain>,
@@ -134,6 +137,7 @@ impl Core {
             endpoints,
             datagrams: ReceiveBuffers::default(),
             peers: HashMap::new(),
+            unproven: VecDeque::new(),
             waiters: 0,
             drain: None,
             tick: super::tick::Tick::default(),

@@ -277,8 +277,8 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
     if past(session.stalled_ms, bounds.write_timeout_ms) {
         return Due::Die(CloseReason::WriteTimeout);
     }
-    if let Io::Datagram { lease, .. } = session.io {
-        let limit = if lease.proven {
+    if let Io::Datagram { lease, .. } = &session.io {
+        let limit = if lease.is_proven() {
             bounds.udp_lease_ms
         } else {
             bounds.handshake_timeout_ms

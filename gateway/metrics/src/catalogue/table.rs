@@ -110,6 +110,8 @@ catalogue! {
         "Datagrams from source port 0, which nobody can answer: forged. Ignored.";
     counter UdpErrors "udp_errors_total" Errors Info
         "Errors of UDP sockets, mostly unreachable peers. Many: look at the network.";
+    counter UdpEvicted "udp_unproven_evicted_total" Sessions Info
+        "UDP sessions that made room for newer ones before their address proved anything. Many: somebody forges addresses; nobody who answers a challenge is kept out by it.";
     counter UdpChallenges "udp_challenges_total" Datagrams Info
         "Joins answered with a challenge. Far more than joins: somebody forges addresses, or clients do not send the cookie back.";
     counter UdpAmplificationRefused "udp_amplification_refused_total" Datagrams Info
