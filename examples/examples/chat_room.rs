@@ -1,8 +1,8 @@
 //! A room with a host: a bot that greets who comes and answers who asks.
 //!
 //! The bot is no client. It is two functions of the program that embeds the gateway: one listens to
-//! `join`, one to `publish`. Whoever is in the room hears it in the words of their own wire; here two people
-//! on TCP do, in plain lines.
+//! `join`, one to `publish`. Whoever is in the room hears it in the words of their own wire; here
+//! two people on TCP do, in plain lines.
 //!
 //! `cargo run -p roomwire-examples --example chat_room -- --serve` keeps it up: then `nc` to the
 //! address it prints, and type `/join lobby`.
