@@ -15,14 +15,18 @@ use super::event_stream::EventStream;
 /// A request's body over either version.
 pub(crate) enum RequestBody {
     Http1(hyper::body::Incoming),
-    Http2(h2::RecvStream),
+    Http2 {
+        stream: h2::RecvStream,
+        /// What `content-length` says is still to come; 0 where it says nothing.
+        left: u64,
+    },
 }
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Http1(_) => "Http1",
-            Self::Http2(_) => "Http2",
+            Self::Http2 { .. } => "Http2",
         })
     }
 }
@@ -50,8 +54,11 @@ impl RequestBody {
         Self::Http1(body)
     }
 
-    pub(crate) fn http2(body: h2::RecvStream) -> Self {
-        Self::Http2(body)
+    pub(crate) fn http2(stream: h2::RecvStream, length: u64) -> Self {
+        Self::Http2 {
+            stream,
+            left: length,
+        }
     }
 
     /// The whole body, at most `max` bytes of it, within `patience`.
@@ -60,6 +67,10 @@ impl RequestBody {
         max: usize,
         patience: Duration,
     ) -> Result<Bytes, CollectError> {
+        if self.size_hint().lower() > max as u64 {
+            // Said beforehand: nothing is read, and a client that waits for 100 sends nothing.
+            return Err(CollectError::TooLarge);
+        }
         let whole = Limited::new(self, max).collect();
         match tokio::time::timeout(patience, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
@@ -80,10 +91,11 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Self::Http2(stream) => match ready!(stream.poll_data(cx)) {
+            Self::Http2 { stream, left } => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // Collected under a limit, so the window may open again at once.
                     stream.flow_control().release_capacity(data.len())?;
+                    *left = left.saturating_sub(data.len() as u64);
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
@@ -95,14 +107,18 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(stream) => stream.is_end_stream(),
+            Self::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(_) => SizeHint::default(),
+            Self::Http2 { left, .. } => {
+                let mut hint = SizeHint::default();
+                hint.set_lower(*left);
+                hint
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use roomwire_metrics::Id;
@@ -23,8 +24,9 @@ use crate::worker::{NewSession, Worker};
 /// RFC 9113 §3.4: what an HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
+/// How long, and for how many bytes, a refused peer is read from so that it gets the refusal.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// What somebody gets who speaks HTTP to the TLS port.
 const PLAIN_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
@@ -120,30 +122,50 @@ async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Vers
     if stream.peek(&mut first).await? == 0 {
         return Ok(None);
     }
-    if first[0] != TLS_HANDSHAKE {
-        refuse_plain(door, stream, first[0]).await?;
+    if first[0].is_ascii_uppercase() {
+        door.worker.count(Id::TlsPlainHttp);
+        refuse_plain(stream).await?;
         return Ok(None);
     }
-    let accepted = acceptor.accept(stream).await;
-    let stream = accepted.inspect_err(|_| door.worker.count(Id::TlsHandshakeErrors))?;
+    let stream = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            door.worker.count(Id::TlsHandshakeErrors);
+            // The alert is written; closing on unread input would destroy it on its way.
+            linger(stream).await;
+            return Err(error);
+        }
+    };
     door.worker.count(Id::TlsHandshakes);
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let version = if h2 { Version::Http2 } else { Version::Http1 };
     Ok(Some((Stream::tls(stream), version)))
 }
 
-/// Tells somebody who speaks no TLS to the TLS port so, in the language they seem to speak.
-async fn refuse_plain(door: &Door, mut stream: TcpStream, first: u8) -> io::Result<()> {
-    if !first.is_ascii_uppercase() {
-        door.worker.count(Id::TlsHandshakeErrors);
-        return Ok(());
-    }
-    door.worker.count(Id::TlsPlainHttp);
-    // Read what is there, so that the close does not become a reset which destroys the answer.
-    let mut request = [0; 4096];
-    let _read = stream.read(&mut request).await?;
+/// Tells somebody who speaks HTTP to the TLS port so: no TLS record begins with a capital letter.
+async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(PLAIN_ON_TLS).await?;
-    stream.shutdown().await
+    linger(stream).await;
+    Ok(())
+}
+
+/// Closes our side and reads on for a moment, so that the peer gets our last words and not a reset
+/// (RFC 1122 §4.2.2.13).
+async fn linger(mut stream: TcpStream) {
+    let mut left = LINGER_BYTES;
+    let drained = async {
+        stream.shutdown().await?;
+        let mut input = [0; 1024];
+        while left > 0 {
+            match stream.read(&mut input).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whether it worked or not, the connection ends here.
+    drop(timeout(LINGER, drained).await);
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, SendStream};
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -101,7 +102,9 @@ async fn answer(
     if request.method() == Method::CONNECT {
         return super::upgrade::connect(&connection, request, reply).await;
     }
-    let request = request.map(RequestBody::http2);
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let request = request.map(|stream| RequestBody::http2(stream, length.unwrap_or(0)));
     let response = tokio::select! {
         response = respond(&connection, request) => response,
         // The client gave up on the request; nobody is left to answer.
@@ -121,8 +124,7 @@ pub(super) async fn send(
     // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
     head.headers.remove(http::header::CONNECTION);
     if let Some(length) = body.size_hint().exact() {
-        head.headers
-            .insert(http::header::CONTENT_LENGTH, length.into());
+        head.headers.insert(CONTENT_LENGTH, length.into());
     }
     let end = body.is_end_stream();
     let mut stream = reply.send_response(Response::from_parts(head, ()), end)?;
