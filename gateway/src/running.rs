@@ -93,7 +93,7 @@ impl fmt::Debug for Gateway {
 /// How a shutdown went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Sessions that were cut because the deadline came.
+    /// Sessions that were cut because the deadline or a second signal came.
     pub cut: u64,
 }
 
@@ -204,7 +204,10 @@ impl Gateway {
                         tracing::info!(signal, "ending at once");
                         return Ok(());
                     }
-                    () = tokio::time::sleep_until(deadline) => return Ok(()),
+                    () = tokio::time::sleep_until(deadline) => {
+                        tracing::warn!("the drain's deadline came; what is left is cut");
+                        return Ok(());
+                    }
                     () = tokio::time::sleep(POLL) => {
                         if self.is_drained() {
                             return Ok(());
@@ -239,12 +242,6 @@ impl Gateway {
             .snapshot()
             .value("session_close_shutdown_cut_total")
             .unwrap_or(0);
-        if cut > 0 {
-            tracing::warn!(
-                sessions = cut,
-                "the drain's deadline came; sessions were cut"
-            );
-        }
         self.shared.page.set_stopped();
         Drained { cut }
     }

@@ -55,7 +55,8 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     terminal::tell(&greeting(&gateway));
     let drained = gateway.wait()?;
     if drained.cut > 0 {
-        terminal::tell(&format!("stopped; {} sessions were cut\n", drained.cut));
+        let plural = if drained.cut == 1 { " was" } else { "s were" };
+        terminal::tell(&format!("stopped; {} session{plural} cut\n", drained.cut));
     } else {
         terminal::tell("stopped\n");
     }

@@ -93,7 +93,7 @@ pub(crate) async fn serve_connection(
     let patience = worker.shared.config.limits.handshake_timeout.get();
     let opened = tokio::select! {
         opened = timeout(patience, open(&door, stream)) => opened,
-        () = closing(&worker) => return,
+        () = draining(&worker) => return,
     };
     match opened {
         Ok(Ok(Some((stream, version)))) => {
@@ -108,10 +108,16 @@ pub(crate) async fn serve_connection(
     }
 }
 
-/// Resolves once sessions are cut.
-async fn closing(worker: &Worker) {
+/// Resolves when a drain begins after this was first polled: a connection that comes during one gets
+/// its answer, one that was only opened before it is closed.
+async fn draining(worker: &Worker) {
     let mut phase = worker.shared.phase.subscribe();
-    drop(phase.wait_for(|phase| *phase >= Phase::Closing).await);
+    let last = if *phase.borrow() < Phase::Draining {
+        Phase::Draining
+    } else {
+        Phase::Closing
+    };
+    drop(phase.wait_for(|phase| *phase >= last).await);
 }
 
 async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {

@@ -59,6 +59,9 @@ impl Watcher {
     ) -> Result<(Self, Joined<Arc<Message>>), Problem> {
         let worker = Rc::clone(&connection.worker);
         let opened = worker.with(|core| {
+            if core.drain.is_some() {
+                return Err(Problem::draining());
+            }
             if core.waiters >= core.shared.bounds.max_waiters {
                 core.lane.increment(Id::WaitersRefused);
                 return Err(overloaded());

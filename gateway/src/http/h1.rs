@@ -37,6 +37,16 @@ struct HeadWatch {
 }
 
 impl HeadWatch {
+    /// Resolves when nothing was asked and nothing is being answered for a while.
+    async fn silence(&self) {
+        loop {
+            tokio::time::sleep(FAREWELL).await;
+            if self.answering.get() == 0 && !self.heard.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     /// Resolves when a head has taken between once and one and a half times `limit`.
     async fn too_slow(&self, limit: Duration) {
         let mut halves = 0;
@@ -47,6 +57,9 @@ impl HeadWatch {
         }
     }
 }
+
+/// How long a connection may be silent in a drain before it is closed.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case the request in progress is the last.
@@ -80,6 +93,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let mut served = pin!(served);
     let mut too_slow = pin!(watch.too_slow(limits.header_timeout.get()));
     let mut draining = false;
+    let mut silence = pin!(watch.silence());
     let ended = loop {
         tokio::select! {
             ended = served.as_mut() => break ended,
@@ -87,6 +101,8 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
                 draining = true;
                 served.as_mut().graceful_shutdown();
             }
+            // hyper would wait for the first request of a connection that was only opened.
+            () = silence.as_mut(), if draining => return,
             () = too_slow.as_mut() => {
                 connection.worker.count(Id::HttpTimeouts);
                 tracing::debug!(peer = %connection.peer, "a request's head took too long");

@@ -1,7 +1,7 @@
 //! Answers: problems as `application/problem+json` (RFC 9457), and everything else as JSON.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::problem;
@@ -34,6 +34,12 @@ impl Problem {
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
+    }
+
+    pub(crate) fn draining() -> Self {
+        let detail = "the gateway is shutting down; come back in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+            .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     pub(crate) fn not_found() -> Self {
@@ -74,7 +80,7 @@ impl From<Refusal> for Problem {
         };
         let problem = Self::new(status, refusal.code.as_str(), refusal.text);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            return problem.with_header(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+            return problem.with_header(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         problem
     }

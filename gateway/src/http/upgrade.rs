@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Target};
 use super::service::{self, Call};
+use crate::lifecycle::Phase;
 use crate::session::{CloseReason, H2Socket, Stream, Wire};
 use crate::worker::NewSession;
 
@@ -44,6 +45,7 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
         mut request,
         ..
     } = call;
+    refuse_in_drain(&connection)?;
     let accepted = accept(&request).inspect_err(|_| {
         connection.worker.count(Id::WebsocketHandshakesRefused);
     })?;
@@ -87,6 +89,14 @@ fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem
         headers,
     };
     handshake::accept(parts).map_err(rejection)
+}
+
+/// A session that would be closed at once is not begun.
+fn refuse_in_drain(connection: &Connection) -> Result<(), Problem> {
+    if connection.worker.shared.phase() >= Phase::Draining {
+        return Err(Problem::draining());
+    }
+    Ok(())
 }
 
 fn rejection(rejected: handshake::Rejected) -> Problem {
@@ -134,6 +144,7 @@ fn accept_connect(
     connection: &Connection,
     request: &Request<h2::RecvStream>,
 ) -> Result<(Handler, Response<()>), Problem> {
+    refuse_in_drain(connection)?;
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
         let detail = "CONNECT is served for :protocol websocket only";

@@ -18,7 +18,7 @@ pub(crate) use signal::Signals;
 /// |---|---|---|---|
 /// | `Starting` | bound, not accepting | – | – |
 /// | `Ready` | accepting | served | served |
-/// | `Draining` | closed | served on connections that are open | told goodbye, closed one after another |
+/// | `Draining` | TCP closed; HTTP answers, last requests only | plain requests served, new WebSockets and streams refused | told goodbye, closed one after another |
 /// | `Closing` | closed | refused | cut |
 /// | `Stopped` | closed | – | gone |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

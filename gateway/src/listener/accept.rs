@@ -49,11 +49,18 @@ pub(crate) struct Door {
 }
 
 async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Receiver<Phase>) {
+    // HTTP is served through a drain, so that whoever asks /readyz is told, and not refused like
+    // one who asks a gateway that is gone.
+    let last = if door.handler == Handler::Http {
+        Phase::Closing
+    } else {
+        Phase::Draining
+    };
     let mut exhausted = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+            _ = phase.wait_for(|phase| *phase >= last) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -73,7 +80,7 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
                 }
                 tokio::select! {
                     () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
-                    _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+                    _ = phase.wait_for(|phase| *phase >= last) => return,
                 }
             }
             // The connection was gone before it was accepted; the next one is unharmed.

@@ -105,6 +105,10 @@ impl Core {
         change: PresenceChange,
         sequence: u64,
     ) {
+        // Everybody leaves in a drain, and everybody was told.
+        if self.drain.is_some() {
+            return;
+        }
         let client = ClientId::from_member(member.id).to_string();
         let view = MemberView {
             client: &client,

@@ -10,7 +10,7 @@ use roomwire_protocols::websocket::Opcode;
 
 use super::Core;
 use crate::lifecycle::{Clock, Phase};
-use crate::session::{CloseReason, Framing, Io, Session, Stage, Wire};
+use crate::session::{CloseReason, Framing, Io, Session, Stage, TaskSide, Wire};
 
 /// Time between two ticks.
 pub(crate) const TICK_MS: u64 = 100;
@@ -23,6 +23,9 @@ const SWEEP_BUDGET: usize = 1000;
 
 /// A session without traffic for this long gives its outbox's memory back.
 const IDLE_MS: u64 = 1000;
+
+/// Sessions that each worker names in the log when it cuts them; the rest are counted.
+const CUT_NAMED: usize = 10;
 
 /// Slots of the slab, and of the lists beside it, that are kept however few are used.
 const KEPT_SLOTS: usize = 256;
@@ -233,17 +236,28 @@ impl Core {
             .iter()
             .filter_map(|(slot, _)| u32::try_from(slot).ok())
             .collect();
-        for slot in slots {
-            if let Some(session) = self.session(slot) {
-                if let Stage::Ending { reason, .. } = &mut session.stage {
-                    *reason = CloseReason::ShutdownCut;
-                }
-                if let Io::Task(side) = &session.io {
-                    side.borrow_mut().closed = Some(CloseReason::ShutdownCut);
-                    crate::session::TaskSide::wake(side);
-                }
+        for (nth, &slot) in slots.iter().enumerate() {
+            let listeners = &self.shared.listeners;
+            let Some(session) = self.sessions.get_mut(slot as usize) else {
+                continue;
+            };
+            if nth < CUT_NAMED {
+                let listener = listeners.get(usize::from(session.listener));
+                let listener = listener.map_or("", |listener| &*listener.name);
+                let (client, peer, wire) = (session.id, session.peer, session.wire.name());
+                tracing::warn!(%client, %peer, wire, listener, "cut");
+            }
+            if let Stage::Ending { reason, .. } = &mut session.stage {
+                *reason = CloseReason::ShutdownCut;
+            }
+            if let Io::Task(side) = &session.io {
+                side.borrow_mut().closed = Some(CloseReason::ShutdownCut);
+                TaskSide::wake(side);
             }
             self.die(slot, CloseReason::ShutdownCut);
+        }
+        if slots.len() > CUT_NAMED {
+            tracing::warn!(sessions = slots.len() - CUT_NAMED, "cut as well");
         }
     }
 }
