@@ -31,7 +31,8 @@ pub struct Http {
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http")
-            .field("authority", &self.authority)
+            .field("scheme", &self.scheme)
+            .field("version", &self.version())
             .finish_non_exhaustive()
     }
 }
@@ -155,6 +156,14 @@ impl Http {
             authority: authority.to_string(),
             scheme,
             connection,
+        }
+    }
+
+    /// The version that it speaks.
+    pub fn version(&self) -> http::Version {
+        match self.sender {
+            Sender::Version1(_) => http::Version::HTTP_11,
+            Sender::Version2(_) => http::Version::HTTP_2,
         }
     }
 

@@ -8,7 +8,9 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod malformed;
 mod matrix;
 mod request;
 mod rooms;
 mod wire;
+mod witness;

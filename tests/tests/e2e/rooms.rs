@@ -678,6 +678,7 @@ async fn a_person_needs_nothing_but_lines() {
     assert_eq!(bob.reads().await, "ada: back");
     assert_eq!(ada.command("/quit").await, "* goodbye");
     assert_eq!(ada.try_read().await, None);
+    drop(ada);
     assert_eq!(bob.reads().await, "* ada left tea");
     gateway.reaches("session_close_closed_total", 1).await;
 }
@@ -714,6 +715,7 @@ async fn names_and_rooms_may_be_any_text() {
 #[tokio::test]
 async fn messages_of_one_room_have_one_order_for_all() {
     const EACH: u64 = 200;
+    const ALL: usize = 600;
     let gateway = TestGateway::with(|config| config.limits.max_outbox_messages = 10_000);
     let mut members = Vec::new();
     for wire in [WIRES[0], WIRES[1], WIRES[0], WIRES[1]] {
@@ -738,7 +740,7 @@ async fn messages_of_one_room_have_one_order_for_all() {
     tokio::join!(publish("a"), publish("b"), publish("c"));
     let mut orders = Vec::new();
     for member in &mut members {
-        let heard = next_messages(member, 3 * EACH as usize).await;
+        let heard = next_messages(member, ALL).await;
         let order: Vec<_> = heard
             .into_iter()
             .map(|it| (it.offset, it.from, it.data))
