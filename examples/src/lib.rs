@@ -141,3 +141,9 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<
         body: body.to_owned(),
     })
 }
+
+/// Has the code in README.md compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
