@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The counter page could not be made.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// A worker failed while the gateway ran; the log says why.
+    #[error("a worker failed; the log says why")]
+    Worker,
     /// A route's path is not valid or clashes with another one.
     #[error("route {path}: {reason}")]
     Route {
@@ -163,6 +167,9 @@ impl Gateway {
 
     /// Drains and waits for the end: no new connections, every peer told goodbye, sessions closed
     /// one after another until `gateway.drain` has passed, the rest cut. Idempotent.
+    ///
+    /// Blocks, and waits for the workers: a listener, which runs on one of them, must call
+    /// [`begin_shutdown`](Self::begin_shutdown) instead.
     pub fn shutdown(&self) -> Drained {
         if self.shared.phase() < Phase::Draining {
             self.begin_shutdown();
@@ -179,6 +186,7 @@ impl Gateway {
     /// # Errors
     ///
     /// [`StartError::Os`] when signal handlers cannot be installed; the gateway goes on then.
+    /// [`StartError::Worker`] when it ended because a worker failed.
     pub fn wait(&self) -> Result<Drained, StartError> {
         let failed = |what| move |source| StartError::Os { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -216,7 +224,11 @@ impl Gateway {
                 }
             }
         })?;
-        Ok(self.finish())
+        let drained = self.finish();
+        if self.shared.failed.load(Ordering::Relaxed) {
+            return Err(StartError::Worker);
+        }
+        Ok(drained)
     }
 
     fn sessions(&self) -> u64 {
@@ -234,7 +246,7 @@ impl Gateway {
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {
             if worker.join().is_err() {
-                tracing::error!("a worker panicked");
+                tracing::error!("a worker panicked at its very end");
             }
         }
         self.shared.advance(Phase::Stopped);
@@ -285,6 +297,7 @@ pub(crate) fn start(
         router,
         admission: Admission::new(max_connections),
         udp_places: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
         workers,
         first_generation: u32::from_le_bytes(random_bytes()?),
         config,
@@ -514,13 +527,25 @@ fn run_worker(
 ) {
     let id = start.id.0;
     let told = std::cell::Cell::new(false);
-    let ended = worker::run(start, || {
-        told.set(true);
-        // The starter waits for one word of each worker, so the channel has room and is open.
-        drop(ready.send(Ok(())));
+    let shared = Arc::clone(&start.shared);
+    let run = || {
+        worker::run(start, || {
+            told.set(true);
+            // The starter waits for one word of each worker, so the channel has room and is open.
+            drop(ready.send(Ok(())));
+        })
+    };
+    // Connections that the kernel gives to a worker which is gone would wait for ever: the gateway
+    // ends as a whole, and whoever runs it starts it again.
+    let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "it panicked; please report the lines above",
+        ))
     });
     if let Err(error) = ended {
-        tracing::error!(worker = id, %error, "a worker could not run");
+        tracing::error!(worker = id, %error, "a worker failed; the gateway ends");
+        shared.failed.store(true, Ordering::Relaxed);
+        shared.advance(Phase::Closing);
         if !told.get() {
             drop(ready.send(Err(error)));
         }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use roomwire_hub::{Hub, OutboxLimits, emitter::Emitter};
 use roomwire_metrics::{Page, SharedLane};
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// UDP peers with a proven address, of all workers.
     pub(crate) udp_places: AtomicUsize,
+    /// A worker failed, which ended the gateway.
+    pub(crate) failed: AtomicBool,
     pub(crate) workers: u16,
     /// Where the workers begin to count sessions: client ids of another run are not seen again.
     pub(crate) first_generation: u32,
