@@ -81,8 +81,8 @@ limits! {
     /// from 1KiB to 64MiB. Worst case: this much for each of `max_requests_per_session`, in each
     /// HTTP session.
     max_body: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => LARGEST_MESSAGE;
-    /// Requests that one session may have open: HTTP/2 streams, and room requests not answered yet.
-    /// Default 16, from 1 to 1000. Worst case: `max_body` for each.
+    /// Requests to rooms that one session may have waiting for replies. Default 16, from 1 to 1000.
+    /// Worst case: half of `max_outbox_bytes` for each.
     max_requests_per_session: usize = 16, 1 => 1000;
     /// Replies that one room request waits for. Default 1000, from 1 to 100000. Worst case:
     /// `max_message` for each.
@@ -90,8 +90,9 @@ limits! {
     /// Peers that hold a lease on all UDP listeners together. Default 10000, from 1 to 1000000.
     /// Worst case: `max_outbox_bytes` for each.
     max_udp_sessions: usize = 10_000, 1 => 1_000_000;
-    /// The largest datagram sent, in bytes; a larger event is answered by an error. Default 1200B,
-    /// from 512B to 65507B. Worst case: no memory; above the path's MTU datagrams are lost.
+    /// The largest datagram sent, in bytes; of a larger message its UDP members are told the gap.
+    /// Default 1200B, from 512B to 65507B. Worst case: no memory; above the path's MTU datagrams are
+    /// lost.
     max_udp_datagram: ByteSize =
         ByteSize::bytes(1200), ByteSize::bytes(512) => ByteSize::bytes(65_507);
     /// HTTP requests that wait for messages: long polls and event streams. Default 10000, from 0 to
@@ -103,8 +104,9 @@ limits! {
     /// How long the answer to a ping may take. Default 10s, or `ping_interval` where that is less;
     /// from 100ms to 1h. Worst case: a dead session is kept this long after `ping_interval`.
     pong_timeout: Span = Span::seconds(10), Span::millis(100) => Span::hours(1);
-    /// How long TLS and the first command may take together. Default 10s, from 100ms to 5m. Worst
-    /// case: a peer that sends nothing holds a connection this long.
+    /// How long TLS and the first bytes of HTTP may take together, and how long a UDP peer that
+    /// proved nothing is remembered. Default 10s, from 100ms to 5m. Worst case: a peer that sends
+    /// nothing holds a connection this long.
     handshake_timeout: Span = Span::seconds(10), Span::millis(100) => Span::minutes(5);
     /// How long the headers of an HTTP request may take. Default 10s, from 100ms to 5m. Worst case:
     /// `max_header` is held this long.

@@ -22,9 +22,6 @@ use super::service::Call;
 use crate::message::Message;
 use crate::session::{TaskSide, Wire, counter_of};
 
-/// The longest wait of a long poll, in seconds. Chosen: below what proxies cut.
-const MAX_WAIT_S: u64 = 60;
-
 /// `POST /v1/rooms/{room}/messages`
 pub(super) async fn publish(call: Call) -> Result<Answer, Problem> {
     #[derive(Serialize)]
@@ -154,11 +151,18 @@ fn wait_of(call: &Call) -> Result<Duration, Problem> {
     let Some(text) = call.query("wait").filter(|text| !text.is_empty()) else {
         return Ok(Duration::ZERO);
     };
+    let longest = call
+        .connection
+        .worker
+        .shared
+        .config
+        .limits
+        .max_request_timeout;
     let seconds = text.parse::<u64>().map_err(|_| {
-        let detail = format!("wait must be a number of seconds from 0 to {MAX_WAIT_S}");
+        let detail = format!("wait must be a number of seconds, {longest} at the most");
         Problem::new(StatusCode::BAD_REQUEST, "bad_query", detail)
     })?;
-    Ok(Duration::from_secs(seconds.min(MAX_WAIT_S)))
+    Ok(Duration::from_secs(seconds).min(longest.get()))
 }
 
 /// Reads `since=epoch:offset` from the query.
