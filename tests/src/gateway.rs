@@ -234,6 +234,28 @@ impl TestGateway {
         Counters::of(self)
     }
 
+    /// The same once every worker has published what it counted before. Takes two of an idle
+    /// worker's turns, a fifth of a second.
+    pub async fn settled_counters(&self) -> Counters<'_> {
+        let publications = || -> Vec<u64> {
+            let lanes = self.snapshot().lanes;
+            let workers = lanes.iter().filter(|lane| lane.worker.is_some());
+            workers.map(|lane| lane.publications).collect()
+        };
+        let before = publications();
+        // The first publication may have been under way, the second holds all of it.
+        eventually(PATIENCE, || {
+            let now = publications();
+            let moved = now
+                .iter()
+                .zip(&before)
+                .all(|(now, before)| *now >= before + 2);
+            if moved { Ok(()) } else { Err(now) }
+        })
+        .await;
+        self.counters()
+    }
+
     /// Waits until a figure has this value.
     pub async fn reaches(&self, figure: &str, value: u64) {
         self.reaches_in(PATIENCE, figure, value).await;

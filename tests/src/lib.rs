@@ -29,6 +29,6 @@ pub use client::{
 pub use counter::Counters;
 pub use event::{Event, Message};
 pub use gateway::{GatewayOptions, TestGateway};
-pub use patience::{PATIENCE, eventually, stays, within};
+pub use patience::{PATIENCE, eventually, pass, stays, within};
 pub use program::{find_program, run_program, skipped};
 pub use task::Task;

@@ -21,6 +21,15 @@ async fn pause() {
     tokio::time::sleep(LOOK).await;
 }
 
+/// Lets time pass: for a client whose pace is what the test is about, never to wait for something.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what passes here is a client's own time"
+)]
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// Looks until `check` is `Ok`, and gives what it found; panics with its last answer at the deadline.
 pub async fn eventually<T, E: Debug>(
     deadline: Duration,

@@ -66,7 +66,12 @@ impl Client {
 
     /// Connects over TCP.
     pub async fn lines(to: SocketAddr) -> Self {
-        Self::over(Transport::Lines(connect(to).await, BytesMut::new()))
+        Self::lines_on(connect(to).await)
+    }
+
+    /// Speaks lines on a connection of the test's own making.
+    pub fn lines_on(socket: Socket) -> Self {
+        Self::over(Transport::Lines(socket, BytesMut::new()))
     }
 
     /// Speaks WebSocket on `socket`.

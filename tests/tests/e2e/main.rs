@@ -8,9 +8,12 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod crowd;
+mod lifecycle;
 mod malformed;
 mod matrix;
 mod request;
 mod rooms;
+mod slow;
 mod wire;
 mod witness;
