@@ -8,7 +8,9 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod api;
 mod crowd;
+mod embedding;
 mod lifecycle;
 mod malformed;
 mod matrix;
