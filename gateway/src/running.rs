@@ -279,11 +279,9 @@ pub(crate) fn start(
     let workers = worker_count(&config);
     let max_connections = max_connections(&config);
     let clock = Clock::start();
-    // The page first: a gateway that runs already under this name is the better error than a port
-    // in use.
-    let page = open_page(&config, workers)?;
     let (tls, trust) = tls_settings(&config, tls)?;
     let bound = bind_all(&config.listeners, workers, &tls)?;
+    let page = open_page(&config, workers)?;
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
