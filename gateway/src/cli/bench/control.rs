@@ -37,6 +37,9 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(20);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the server's memory is watched after the last connection has gone.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+/// A raw server does not say when it has taken a connection into its list; most do it within a
+/// turn of their loop after the handshake.
+const ENTRY: Duration = Duration::from_millis(200);
 /// Memory that has not fallen for this long has settled.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Descriptors besides connections: standard streams, epoll, timers, wakers, `/proc`.
@@ -234,9 +237,14 @@ impl Run {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut window = Window {
             pids: self.processes.pids().to_vec(),
+            names: self.processes.names(),
             ..Window::default()
         };
         let mut ended = self.open(&mut interrupt).await;
+        let is_raw = self.plan.mode == Mode::Fanout && self.plan.protocol == Protocol::Raw;
+        if ended == Wait::Done && is_raw {
+            ended = self.pause("settling", ENTRY, &mut interrupt).await;
+        }
         if ended == Wait::Done {
             self.shared.enter(Phase::Warmup);
             let warmup = self.plan.warmup;

@@ -38,7 +38,8 @@ Examples:
 
 CPU and memory of the server are told when it runs on this machine: its process is found by its
 listening socket, or named with --pid. Load and server share the cores; compare CPU for each
-message before messages for each second, and use --release builds.
+message before messages for each second, and use --release builds. Memory for each connection is meaningful
+only with a server that was just started: what it has kept from earlier runs costs nothing again.
 
 Prints one JSON object on stdout and a table on stderr. Ctrl-C ends a run early and prints what was
 measured so far.

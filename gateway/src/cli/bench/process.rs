@@ -64,6 +64,17 @@ impl Processes {
         &self.0
     }
 
+    /// For people, who see by it whether the right server is measured: `42 (roomwire)`.
+    pub(super) fn names(&self) -> String {
+        let name = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let printable = name.chars().filter(|c| !c.is_control());
+            format!("{pid} ({})", printable.collect::<String>())
+        };
+        let names: Vec<String> = self.0.iter().map(name).collect();
+        names.join(", ")
+    }
+
     /// CPU time of all of them; `None` without a process, or when one has ended.
     pub(super) fn cpu(&self) -> Option<Cpu> {
         let mut sum = Cpu::default();
@@ -198,6 +209,11 @@ mod tests {
         let address = socket.local_addr().expect("it is bound");
         let found = Processes::listening_on(address);
         assert_eq!(found.pids(), [std::process::id()]);
+        assert!(
+            found
+                .names()
+                .starts_with(&format!("{} (", std::process::id()))
+        );
         assert!(found.memory().expect("it runs") > 1 << 20);
         assert!(found.cpu().is_some());
         drop(socket);

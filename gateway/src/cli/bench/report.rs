@@ -28,6 +28,8 @@ pub(super) struct Window {
     pub(super) client: Cpu,
     pub(super) memory: Memory,
     pub(super) pids: Vec<u32>,
+    /// The server's processes, for people.
+    pub(super) names: String,
     pub(super) failure: Option<String>,
     pub(super) is_interrupted: bool,
 }
@@ -161,6 +163,9 @@ impl Report {
         };
         for (name, value) in &self.outcome.lines {
             line(name, value);
+        }
+        if !self.window.names.is_empty() {
+            line("server", &self.window.names);
         }
         match self.window.server {
             Some(cpu) => line("server CPU", &self.cpu_text(cpu)),
