@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration (`EX_CONFIG` of sysexits.h).
 
+mod bench;
 mod certs;
 mod check;
 mod join;
@@ -49,6 +50,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Print the counters of a gateway, running or dead, from its shared page
     Stats(stats::StatsArgs),
+    /// Measure a server
+    Bench(bench::BenchArgs),
     /// Make and look at certificates
     Certs(certs::CertsArgs),
     /// Print a completion script for a shell
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Join(arguments) => on_runtime(join::run(arguments)),
         Command::Publish(arguments) => on_runtime(publish::run(arguments)),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Completions { shell } => completions(shell),
     };

@@ -22,7 +22,7 @@ mod resume;
 #[cfg(test)]
 mod tests;
 mod transport;
-mod trust;
+pub(crate) mod trust;
 pub mod url;
 
 pub use backoff::{FIRST_DELAY, MAX_DELAY};

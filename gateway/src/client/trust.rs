@@ -45,7 +45,7 @@ pub enum TrustError {
 ///
 /// # Errors
 /// Where a CA file cannot be read or no root is left to trust.
-pub(super) fn config(url: &ServerUrl, ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+pub(crate) fn config(url: &ServerUrl, ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
     let roots = match ca {
         Some(path) => {
             let mut roots = RootCertStore::empty();

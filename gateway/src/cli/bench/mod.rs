@@ -1,0 +1,65 @@
+//! `roomwire bench`: load on a server, and what it cost that server.
+//!
+//! The load generator shares the machine with what it measures, so it is built to be light: threads
+//! that each run one epoll loop over plain sockets, frames built before the run, one write for all
+//! that one read called for. What is measured is a [`Load`](driver::Load), one file for each mode;
+//! `control` takes a run through its phases and `report` prints it. It works against any WebSocket
+//! server, so that servers can be compared. Next file to read: `driver.rs`.
+
+mod churn;
+mod control;
+mod driver;
+mod echo;
+mod fanout;
+mod frame;
+mod idle;
+mod latency;
+mod link;
+mod net;
+mod plan;
+mod process;
+mod report;
+mod shared;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Measures a server.
+#[derive(Args, Debug)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// A WebSocket server: echo, fan-out, idle connections, connection churn
+    Ws(plan::WsArgs),
+}
+
+pub(super) fn run(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
+    let Subject::Ws(arguments) = arguments.subject;
+    let quiet = arguments.quiet;
+    let plan = match plan::Plan::new(arguments)? {
+        Ok(plan) => plan,
+        Err(problem) => {
+            super::terminal::tell(&format!("roomwire: {problem}\n"));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let report = control::measure(plan)?;
+    if !quiet {
+        super::terminal::tell(&report.table());
+    }
+    super::terminal::print(report.json()?.as_bytes())?;
+    Ok(if report.problem().is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
