@@ -160,7 +160,12 @@ fn write_out(
     while !outbox.is_empty() {
         let mut pieces: SmallVec<[IoSlice<'_>; MAX_PIECES]> = SmallVec::new();
         gather(outbox, &mut pieces);
-        match Pin::new(&mut *stream).poll_write_vectored(cx, &pieces) {
+        // One piece is the common case, and a plain write costs the kernel less.
+        let wrote = match pieces.as_slice() {
+            [piece] => Pin::new(&mut *stream).poll_write(cx, piece),
+            pieces => Pin::new(&mut *stream).poll_write_vectored(cx, pieces),
+        };
+        match wrote {
             Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Flushed::Failed,
             Poll::Ready(Ok(written)) => {
                 drop(pieces);
