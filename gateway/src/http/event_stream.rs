@@ -189,7 +189,7 @@ pub(super) fn open(call: &Call) -> Result<Answer, Problem> {
         .filter(|text| !text.is_empty())
         .map(|text| parse_position(&text).unwrap_or_else(|| crate::session::position("", 0)));
     call.connection.worker.count(Id::EventStreams);
-    let side = Rc::new(RefCell::new(TaskSide::of(&call.connection.side)));
+    let side = Rc::new(RefCell::new(TaskSide::default()));
     let opened = Watcher::open(&call.connection, &side, Wire::Events, room, since.as_ref());
     let (watcher, joined) = opened?;
     let mut first = Vec::new();

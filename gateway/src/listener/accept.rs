@@ -59,8 +59,9 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
     let mut exhausted = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = phase.wait_for(|phase| *phase >= last) => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {

@@ -15,6 +15,9 @@ use crate::session::Io;
 use crate::worker::request::{NewRequest, Reply, RequestId};
 use crate::worker::{Control, Core};
 
+/// The longest text with which a member refuses a request. Chosen: a sentence or two.
+const MAX_REPLY_ERROR_BYTES: usize = 1024;
+
 impl Core {
     /// Carries out one command.
     pub(crate) fn command(&mut self, slot: u32, input: &[u8]) {
@@ -298,6 +301,10 @@ impl Core {
         error: Option<&str>,
     ) -> Result<(), Refusal> {
         let unknown = Refusal::unknown_request;
+        if error.is_some_and(|error| error.len() > MAX_REPLY_ERROR_BYTES) {
+            let text = format!("`error` has at most {MAX_REPLY_ERROR_BYTES} bytes");
+            return Err(Refusal::new(ErrorCode::BadField, text));
+        }
         let request = RequestId::parse(request).ok_or_else(unknown)?;
         if request.worker >= self.shared.workers {
             return Err(unknown());

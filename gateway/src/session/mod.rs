@@ -147,20 +147,9 @@ pub(crate) struct TaskSide {
     /// Set when a message came for a long poll.
     pub(crate) notified: bool,
     pub(crate) waker: Option<Waker>,
-    /// The connection that an event stream belongs to, told when the stream's peer does not read:
-    /// hyper has no limit of its own on how long a write may take.
-    pub(crate) connection: Option<Rc<RefCell<Self>>>,
 }
 
 impl TaskSide {
-    /// The side of an event stream of `connection`.
-    pub(crate) fn of(connection: &Rc<RefCell<Self>>) -> Self {
-        Self {
-            connection: Some(Rc::clone(connection)),
-            ..Self::default()
-        }
-    }
-
     /// Wakes the task, if it waits.
     pub(crate) fn wake(side: &Rc<RefCell<Self>>) {
         let waker = side.borrow_mut().waker.take();
@@ -313,6 +302,11 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// The peer was not read from for a while: its time to answer a ping begins anew.
+    pub(crate) fn restart_pong(&mut self, now_ms: u64) {
+        self.pinged_ms = self.pinged_ms.map(|_| now_ms);
     }
 
     /// Whether the peer is known to receive at its address; only of UDP peers is it not.

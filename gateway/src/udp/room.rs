@@ -48,6 +48,11 @@ impl Core {
         } else {
             self.command(slot, datagram.trim_ascii_end());
         }
+        // A burst of commands must not fill the outbox for our own batching.
+        if self.is_half_full(slot) {
+            self.output.arenas.seal();
+            self.flush(slot);
+        }
     }
 
     /// The session of this address, made if there is none. An address that proved nothing gets one of

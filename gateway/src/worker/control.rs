@@ -3,15 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use roomwire_hub::RoomRef;
-use roomwire_metrics::Id;
-use roomwire_protocols::event;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Core;
 use super::request::{Ask, Reply};
-use crate::session::{ClientId, CloseReason, Framing, Session};
+use crate::session::{ClientId, CloseReason, Session};
 
 /// A request from one worker, or from a thread that is none, to another worker.
 #[derive(Clone)]
@@ -95,38 +92,6 @@ impl Core {
             }
             Control::Ask(_) => debug_assert!(false, "requests come as broadcasts"),
             Control::Reply(reply) => self.take_reply(reply),
-        }
-    }
-
-    /// Hands a control that is meant for a room's members to those of this worker.
-    pub(crate) fn broadcast(&mut self, room: &RoomRef, control: &Control, sequence: u64) {
-        let Control::Ask(ask) = control else {
-            debug_assert!(false, "only requests are broadcast");
-            return;
-        };
-        let mut slots = Vec::new();
-        self.seats.fan_out_members(room, sequence, |slot, member| {
-            if member != ask.client.member() {
-                slots.push(slot);
-            }
-        });
-        let request = ask.request.encode();
-        for slot in slots {
-            let chat = self
-                .session(slot)
-                .is_some_and(|session| session.framing == Framing::Chat);
-            if chat {
-                // A person cannot reply; saying so is kinder than silence.
-                self.notice(
-                    slot,
-                    &format!("{} asks {} (replies need a client)", ask.from, room.name),
-                );
-                continue;
-            }
-            self.say(slot, |out| {
-                event::request(out, &request, &room.name, &ask.from, &ask.data);
-            });
-            self.lane.increment(Id::RequestsPushed);
         }
     }
 

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
-use crate::event::{Closed, Topics};
+use crate::event::{Change, Closed, Topics};
 use crate::message::Message;
 use crate::session::{ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire};
 use crate::shared::{Permit, Shared};
@@ -25,6 +25,9 @@ use crate::udp::{Endpoint, ReceiveBuffers};
 
 /// One message from the hub, as this gateway instantiates it.
 pub(crate) type HubDelivery = Delivery<Arc<Message>, Control>;
+
+/// The worker's part of the rooms' membership.
+pub(crate) type RoomSeats = Seats<Arc<Message>, Control>;
 
 /// What one worker's thread owns.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) now_ms: u64,
     pub(crate) sessions: Slab<Session>,
     generation: u32,
-    pub(crate) seats: Seats<Arc<Message>, Control>,
+    pub(crate) seats: RoomSeats,
     pub(crate) requests: RequestTable,
     pub(crate) ready: Arc<ReadyQueue>,
     pub(crate) output: Output,
@@ -54,6 +57,8 @@ pub(crate) struct Core {
     /// Sessions whose address proved nothing when they began, oldest first; some are gone or have
     /// proved it since.
     pub(crate) unproven: VecDeque<ClientId>,
+    /// Sessions are cut; no new one is taken.
+    pub(crate) closing: bool,
     /// Event streams and long polls, counted against `max_waiters`.
     pub(crate) waiters: usize,
     pub(crate) drain: Option<super::tick::Drain>,
@@ -138,6 +143,7 @@ impl Core {
             datagrams: ReceiveBuffers::default(),
             peers: HashMap::new(),
             unproven: VecDeque::new(),
+            closing: false,
             waiters: 0,
             drain: None,
             tick: super::tick::Tick::default(),
@@ -145,10 +151,10 @@ impl Core {
         }
     }
 
-    /// Adds a session and has it looked at in the next turn. `None` when this worker is full.
+    /// Adds a session and has it looked at in the next turn. `None` when this worker is full or ends.
     pub(crate) fn add(&mut self, new: NewSession) -> Option<ClientId> {
         let slot = u32::try_from(self.sessions.vacant_key()).ok()?;
-        if slot >= ClientId::MAX_SLOTS {
+        if slot >= ClientId::MAX_SLOTS || self.closing {
             return None;
         }
         self.generation = self.generation.wrapping_add(1);
@@ -245,37 +251,42 @@ impl Core {
         if !session.is_open() {
             return;
         }
-        self.seats.leave_all(slot, self.now_ms);
         session.stash = Vec::new();
-        match &session.io {
-            Io::Stream(_) => {
-                if reason == CloseReason::Slow {
-                    // What it would not read is not waited for; only the close follows.
-                    session.outbox.clear_unsent();
-                }
-                session.stage = Stage::Ending {
-                    reason,
-                    deadline_ms,
-                    shut: false,
-                };
-                self.last_words(slot, reason);
-            }
-            Io::Datagram { .. } => {
-                self.last_words(slot, reason);
+        // From here on nothing that is queued below can end the session again.
+        session.stage = Stage::Ending {
+            reason,
+            deadline_ms,
+            shut: false,
+        };
+        if reason == CloseReason::Slow {
+            // What it would not read is not waited for; only the last words follow.
+            session.outbox.clear_unsent();
+        }
+        self.leave_rooms(slot);
+        self.last_words(slot, reason);
+        match self.sessions.get(slot as usize).map(|session| &session.io) {
+            Some(Io::Datagram { .. }) => {
                 self.output.arenas.seal();
                 self.flush(slot);
                 self.die(slot, reason);
             }
-            Io::Task(side) => {
-                session.stage = Stage::Ending {
-                    reason,
-                    deadline_ms,
-                    shut: false,
-                };
+            Some(Io::Task(side)) => {
                 side.borrow_mut().closed = Some(reason);
                 TaskSide::wake(side);
             }
+            Some(Io::Stream(_)) | None => {}
         }
+    }
+
+    /// Takes a session out of its rooms, and tells who listens.
+    pub(crate) fn leave_rooms(&mut self, slot: u32) {
+        if self.topics.leave.has_listeners() {
+            let rooms: Vec<String> = self.seats.subjects(slot).map(str::to_owned).collect();
+            for room in rooms {
+                self.emit_membership(slot, &room, Change::Left);
+            }
+        }
+        self.seats.leave_all(slot, self.now_ms);
     }
 
     /// Ends a session at once, without another word.
@@ -292,24 +303,8 @@ impl Core {
             Stage::Open | Stage::Dead(_) => reason,
         };
         session.stage = Stage::Dead(reason);
-        self.seats.leave_all(slot, self.now_ms);
+        self.leave_rooms(slot);
         self.dying.push(slot);
-    }
-
-    /// Ends a session whose peer does not take what it is sent. An event stream's connection goes
-    /// with it: hyper would wait for its socket without end.
-    pub(crate) fn abandon(&mut self, slot: u32, reason: CloseReason) {
-        if let Some(Session {
-            io: Io::Task(side), ..
-        }) = self.session(slot)
-        {
-            let connection = side.borrow().connection.clone();
-            if let Some(connection) = connection {
-                connection.borrow_mut().closed = Some(reason);
-                TaskSide::wake(&connection);
-            }
-        }
-        self.die(slot, reason);
     }
 
     /// Ends the session of a task that has ended. It may be gone already, and its slot another's.

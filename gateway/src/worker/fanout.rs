@@ -1,15 +1,39 @@
-//! From the hub's inbox to outboxes: each message is encoded once per wire, members queue a slice.
+//! From the hub's inbox to outboxes: whatever goes to many members is encoded once per wire, and
+//! members queue a slice of it. Next file to read: `encode.rs`.
 
-use roomwire_hub::{Delivery, Member, Origin, PresenceChange, Push, RoomMessage, RoomRef};
-use roomwire_metrics::Id;
-use roomwire_protocols::event::{self, MemberView};
-use roomwire_protocols::{chat, line, sse, websocket};
 use std::sync::Arc;
 
-use super::core::HubDelivery;
-use super::{Arenas, Core, Slice};
+use roomwire_hub::{
+    Delivery, Member, Origin, OutboxLimits, PresenceChange, Push, RoomMessage, RoomRef,
+};
+use roomwire_metrics::{Id, LaneWriter};
+use roomwire_protocols::event::{self, MemberView};
+use slab::Slab;
+
+use super::core::{HubDelivery, Output};
+use super::encode::{Encoded, Form};
+use super::{Control, Core};
 use crate::message::Message;
-use crate::session::{ClientId, CloseReason, Framing, Io, TaskSide};
+use crate::session::{ClientId, CloseReason, Framing, Io, Session, TaskSide};
+
+/// What a change of presence is taken to cost before it is encoded, besides the names in it.
+const PRESENCE_BYTES: usize = 128;
+
+/// What one delivery adds to the outbox of a member, roughly, in bytes.
+pub(crate) fn cost(delivery: &HubDelivery) -> usize {
+    match delivery {
+        Delivery::Message(message) => message.message.cost(),
+        Delivery::Presence { room, member, .. } => {
+            let name = member.name.as_ref().map_or(0, |name| name.len());
+            PRESENCE_BYTES + room.name.len() + name
+        }
+        Delivery::Broadcast {
+            control: Control::Ask(ask),
+            ..
+        } => PRESENCE_BYTES + ask.data.len(),
+        Delivery::Broadcast { .. } | Delivery::Control(_) => 0,
+    }
+}
 
 impl Core {
     /// Carries out one delivery from the inbox.
@@ -35,67 +59,24 @@ impl Core {
         }
     }
 
-    /// Queues a message for every session of this worker that shall get it. Never waits: a session
-    /// that cannot take it is ended after the loop, because ending it would change the seats that
-    /// the loop walks.
+    /// Queues a message for every session of this worker that shall get it.
     fn fan_out(&mut self, message: &RoomMessage<Arc<Message>>) {
-        let limits = &self.shared.bounds.outbox;
-        let max_datagram = self.shared.bounds.max_udp_datagram;
-        let Self {
-            seats,
-            sessions,
-            output,
-            lane,
-            ..
-        } = self;
-        let super::core::Output {
-            arenas,
-            touched,
-            scratch,
-        } = output;
+        let room = &message.room;
         let origin = Origin {
-            room: message.room.id,
+            room: room.id,
             offset: message.offset,
-            slow: message.room.slow,
+            slow: room.slow,
         };
-        let mut encoded = Encoded::new(message, max_datagram);
-        let mut overflowed = Vec::new();
-        let mut delivered = 0_u64;
-        seats.fan_out(message, |slot| {
-            let Some(session) = sessions.get_mut(slot as usize) else {
-                return;
-            };
-            let frame = match session.framing {
-                Framing::None | Framing::WebSocketEcho => return,
-                Framing::Notify => {
-                    if let Io::Task(side) = &session.io {
-                        side.borrow_mut().notified = true;
-                        TaskSide::wake(side);
-                    }
-                    return;
-                }
-                framing if session.stalled_ms.is_some() => encoded.detached(framing, scratch),
-                framing => encoded.shared(framing, arenas, scratch),
-            };
-            let bytes = frame.len();
-            match session.outbox.push(frame, bytes, Some(origin), limits) {
-                Push::Queued => delivered += 1,
-                Push::Dropped(frames) => {
-                    delivered += 1;
-                    lane.add(Id::OutboxDropped, frames as u64);
-                }
-                Push::Overflow => overflowed.push(slot),
-            }
-            if !session.touched {
-                session.touched = true;
-                touched.push(slot);
-            }
+        let mut json = std::mem::take(&mut self.output.scratch);
+        json.clear();
+        event::message(&mut json, &message.message.view(&room.name, message.offset));
+        let form = Form::Message(message);
+        let delivered = self.give_all(&json, form, Some(origin), |seats, give| {
+            seats.fan_out(message, give);
         });
-        lane.increment(Id::HubMessages);
-        lane.add(Id::HubDeliveries, delivered);
-        for slot in overflowed {
-            self.end(slot, CloseReason::Slow);
-        }
+        self.output.scratch = json;
+        self.lane.increment(Id::HubMessages);
+        self.lane.add(Id::HubDeliveries, delivered);
     }
 
     fn fan_out_presence(
@@ -111,114 +92,126 @@ impl Core {
         }
         let client = ClientId::from_member(member.id).to_string();
         let view = MemberView {
-            client: &client,
+            client: &*client,
             name: member.name.as_deref(),
         };
-        let mut slots = Vec::new();
-        self.seats
-            .fan_out_presence(room, member.id, sequence, |slot| slots.push(slot));
-        for slot in slots {
-            let chat = self
-                .session(slot)
-                .is_some_and(|session| session.framing == Framing::Chat);
-            if chat {
-                let who = view.name.unwrap_or(view.client);
-                let what = match change {
-                    PresenceChange::Joined => "joined",
-                    PresenceChange::Left => "left",
-                };
-                self.notice(slot, &format!("{who} {what} {}", room.name));
-                continue;
+        let who = view.name.unwrap_or(view.client);
+        let mut json = Vec::new();
+        let what = match change {
+            PresenceChange::Joined => {
+                event::member_joined(&mut json, &room.name, &view);
+                "joined"
             }
-            self.say(slot, |out| match change {
-                PresenceChange::Joined => event::member_joined(out, &room.name, &view),
-                PresenceChange::Left => event::member_left(out, &room.name, &view),
+            PresenceChange::Left => {
+                event::member_left(&mut json, &room.name, &view);
+                "left"
+            }
+        };
+        let text = format!("{who} {what} {}", room.name);
+        self.give_all(&json, Form::Notice(&text), None, |seats, give| {
+            seats.fan_out_presence(room, member.id, sequence, give);
+        });
+    }
+
+    /// Hands a control that is meant for a room's members to those of this worker.
+    fn broadcast(&mut self, room: &RoomRef, control: &Control, sequence: u64) {
+        let Control::Ask(ask) = control else {
+            debug_assert!(false, "only requests are broadcast");
+            return;
+        };
+        let request = ask.request.encode();
+        let mut json = Vec::new();
+        event::request(&mut json, &request, &room.name, &ask.from, &ask.data);
+        // A person cannot reply; saying so is kinder than silence.
+        let text = format!("{} asks {} (replies need a client)", ask.from, room.name);
+        let asker = ask.client.member();
+        let asked = self.give_all(&json, Form::Notice(&text), None, |seats, give| {
+            seats.fan_out_members(room, sequence, |slot, member| {
+                if member != asker {
+                    give(slot);
+                }
             });
-        }
-    }
-}
-
-/// One message in the forms that the members of this worker need, each made when first asked for.
-struct Encoded<'a> {
-    message: &'a RoomMessage<Arc<Message>>,
-    max_datagram: usize,
-    json_ready: bool,
-    shared: [Option<Slice>; FRAMINGS],
-    detached: [Option<Slice>; FRAMINGS],
-}
-
-/// What framing adds to a message's JSON at most, server-sent events' id line being the longest.
-const FRAMING_BYTES: usize = 64;
-
-const FRAMINGS: usize = Framing::Events as usize + 1;
-
-impl<'a> Encoded<'a> {
-    fn new(message: &'a RoomMessage<Arc<Message>>, max_datagram: usize) -> Self {
-        Self {
-            message,
-            max_datagram,
-            json_ready: false,
-            shared: [const { None }; FRAMINGS],
-            detached: [const { None }; FRAMINGS],
-        }
+        });
+        self.lane.add(Id::RequestsPushed, asked);
     }
 
-    /// A slice of the turn's arena, for sessions that will be flushed in this turn.
-    fn shared(&mut self, framing: Framing, arenas: &mut Arenas, scratch: &mut Vec<u8>) -> Slice {
-        if let Some(frame) = &self.shared[framing as usize] {
-            return frame.clone();
-        }
-        self.prepare(scratch);
-        let frame = arenas
-            .of(framing)
-            .write(|out| self.encode(framing, scratch, out));
-        self.shared[framing as usize].insert(frame).clone()
-    }
-
-    /// A chunk of exactly this message, for sessions that may keep it for long.
-    fn detached(&mut self, framing: Framing, scratch: &mut Vec<u8>) -> Slice {
-        if let Some(frame) = &self.detached[framing as usize] {
-            return frame.clone();
-        }
-        self.prepare(scratch);
-        let mut bytes = Vec::with_capacity(scratch.len() + FRAMING_BYTES);
-        self.encode(framing, scratch, &mut bytes);
-        self.detached[framing as usize]
-            .insert(Slice::owned(bytes))
-            .clone()
-    }
-
-    fn prepare(&mut self, scratch: &mut Vec<u8>) {
-        if !self.json_ready {
-            scratch.clear();
-            let room = &self.message.room.name;
-            event::message(
-                scratch,
-                &self.message.message.view(room, self.message.offset),
-            );
-            self.json_ready = true;
-        }
-    }
-
-    fn encode(&self, framing: Framing, json: &[u8], out: &mut Vec<u8>) {
-        let RoomMessage {
-            room,
-            offset,
-            message,
+    /// Gives one thing to every session that `walk` names; returns to how many. Never waits: a
+    /// session that cannot take it is ended after the walk, because ending it changes the seats
+    /// that are being walked.
+    fn give_all(
+        &mut self,
+        json: &[u8],
+        form: Form<'_>,
+        origin: Option<Origin>,
+        walk: impl FnOnce(&mut super::core::RoomSeats, &mut dyn FnMut(u32)),
+    ) -> u64 {
+        let Self {
+            seats,
+            sessions,
+            output,
+            lane,
+            shared,
             ..
-        } = self.message;
-        match framing {
-            Framing::WebSocket => websocket::frame(out, websocket::Opcode::Text, json),
-            Framing::Line => line::frame(out, json),
-            Framing::Datagram if json.len() > self.max_datagram => {
-                event::gap(out, &room.name, *offset, *offset);
-            }
-            Framing::Datagram => out.extend_from_slice(json),
-            Framing::Chat => chat::render(out, message.from(), message.data()),
-            Framing::Events => sse::message(out, &room.epoch, *offset, json),
-            Framing::WebSocketEcho | Framing::Notify | Framing::None => {
-                debug_assert!(false, "these are sent no messages");
-            }
+        } = self;
+        let mut giving = Giving {
+            sessions,
+            output,
+            lane,
+            limits: &shared.bounds.outbox,
+            encoded: Encoded::new(json, form, shared.bounds.max_udp_datagram),
+            origin,
+            given: 0,
+            overflowed: Vec::new(),
+        };
+        walk(seats, &mut |slot| giving.give(slot));
+        let Giving {
+            given, overflowed, ..
+        } = giving;
+        for slot in overflowed {
+            self.end(slot, CloseReason::Slow);
         }
+        given
+    }
+}
+
+/// One thing on its way to many sessions.
+struct Giving<'a> {
+    sessions: &'a mut Slab<Session>,
+    output: &'a mut Output,
+    lane: &'a LaneWriter,
+    limits: &'a OutboxLimits,
+    encoded: Encoded<'a>,
+    origin: Option<Origin>,
+    given: u64,
+    overflowed: Vec<u32>,
+}
+
+impl Giving<'_> {
+    fn give(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let frame = match session.framing {
+            Framing::None | Framing::WebSocketEcho => return,
+            Framing::Notify => {
+                if let Io::Task(side) = &session.io {
+                    side.borrow_mut().notified = true;
+                    TaskSide::wake(side);
+                }
+                return;
+            }
+            framing if session.stalled_ms.is_some() => self.encoded.detached(framing),
+            framing => self.encoded.shared(framing, &mut self.output.arenas),
+        };
+        let bytes = frame.len();
+        match session.outbox.push(frame, bytes, self.origin, self.limits) {
+            Push::Queued => self.given += 1,
+            Push::Dropped(frames) => {
+                self.given += 1;
+                self.lane.add(Id::OutboxDropped, frames as u64);
+            }
+            Push::Overflow => self.overflowed.push(slot),
+        }
+        self.output.touch(slot, session);
     }
 }

@@ -145,6 +145,7 @@ impl Core {
         }
         if session.paused {
             session.paused = false;
+            session.restart_pong(self.now_ms);
             session.waker.wake_by_ref();
             self.emit_drain(slot);
         }

@@ -8,6 +8,7 @@
 mod arena;
 mod control;
 mod core;
+mod encode;
 mod fanout;
 mod flush;
 mod read;
@@ -155,14 +156,17 @@ async fn drive(worker: &Rc<Worker>) {
     let queue = Arc::clone(&worker.core.borrow().ready);
     let _entered = worker.core.borrow().scheduler.enter();
     let mut phase = worker.shared.phase.subscribe();
+    let mut seen = Phase::Starting;
     let mut woken = Vec::new();
     let timer = sleep_until(Instant::now());
     tokio::pin!(timer);
     // Reads in a turn have a budget of their own; tokio's would end a turn after 128 of them.
     tokio::task::unconstrained(async {
         loop {
-            if phase.has_changed().unwrap_or(false) {
-                let now = *phase.borrow_and_update();
+            // The value and not its changes: two that follow fast are seen as one.
+            let now = *phase.borrow_and_update();
+            if now > seen {
+                seen = now;
                 worker.with(|core| core.on_phase(now));
             }
             let (turn, due_ms, empty) = {
@@ -170,7 +174,7 @@ async fn drive(worker: &Rc<Worker>) {
                 let turn = core.turn(&mut woken);
                 (turn, core.next_deadline_ms(), core.sessions.is_empty())
             };
-            if *phase.borrow() >= Phase::Closing && empty {
+            if seen >= Phase::Closing && empty {
                 return;
             }
             let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());

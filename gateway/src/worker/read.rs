@@ -142,22 +142,24 @@ impl Core {
             }
             return false;
         }
-        let half = |core: &mut Self| {
-            let bounds = core.shared.bounds;
-            core.session(slot).is_some_and(|session| {
-                session.outbox.len() >= bounds.outbox_half_messages
-                    || session.outbox.bytes() >= bounds.outbox_half_bytes
-            })
-        };
-        if half(self) {
+        if self.is_half_full(slot) {
             self.output.arenas.seal();
             self.flush(slot);
-            if half(self) {
+            if self.is_half_full(slot) {
                 self.pause(slot);
             }
         }
         self.session(slot)
             .is_some_and(|session| session.is_open() && !session.paused)
+    }
+
+    /// Whether a session's outbox is at half of either limit.
+    pub(crate) fn is_half_full(&self, slot: u32) -> bool {
+        let bounds = &self.shared.bounds;
+        self.sessions.get(slot as usize).is_some_and(|session| {
+            session.outbox.len() >= bounds.outbox_half_messages
+                || session.outbox.bytes() >= bounds.outbox_half_bytes
+        })
     }
 
     /// Stops reading a session until its outbox is empty.

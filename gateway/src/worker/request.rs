@@ -16,25 +16,29 @@ use roomwire_protocols::event::{self, ReplyView};
 use super::{Control, Core};
 use crate::session::{ClientId, Refusal};
 
-/// Names a request in the whole gateway: the worker that keeps it and a number there.
+/// Names a request in the whole gateway: the worker that keeps it, a number there, and random bits
+/// that only those know who were asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId {
     pub(crate) worker: u16,
     pub(crate) number: u64,
+    pub(crate) secret: u64,
 }
 
 impl RequestId {
     /// The id as it stands in the `request` push.
     pub(crate) fn encode(self) -> String {
-        format!("{:x}-{:x}", self.worker, self.number)
+        format!("{:x}-{:x}-{:016x}", self.worker, self.number, self.secret)
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (worker, number) = text.split_once('-')?;
-        Some(Self {
-            worker: u16::from_str_radix(worker, 16).ok()?,
-            number: u64::from_str_radix(number, 16).ok()?,
-        })
+        let mut parts = text.split('-');
+        let id = Self {
+            worker: u16::from_str_radix(parts.next()?, 16).ok()?,
+            number: u64::from_str_radix(parts.next()?, 16).ok()?,
+            secret: u64::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        parts.next().is_none().then_some(id)
     }
 }
 
@@ -51,6 +55,18 @@ pub(crate) struct Reply {
     pub(crate) error: Option<Arc<str>>,
 }
 
+impl Reply {
+    /// What the reply takes in the answer, at most.
+    fn cost(&self) -> usize {
+        /// Keys and punctuation.
+        const ENVELOPE: usize = 48;
+        /// A control character is six in JSON.
+        const ESCAPED: usize = 6;
+        let error = self.error.as_ref().map_or(0, |error| error.len());
+        ENVELOPE + self.data.len() + ESCAPED * (self.from.len() + error)
+    }
+}
+
 /// A request as its members see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -62,6 +78,7 @@ pub(crate) struct Ask {
 
 #[derive(Debug)]
 struct Pending {
+    secret: u64,
     client: ClientId,
     id: Option<u64>,
     room: Arc<str>,
@@ -118,9 +135,13 @@ impl Core {
         let (client, from) = (session.id, session.from());
         self.requests.last += 1;
         let number = self.requests.last;
+        let mut secret = [0; 8];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| Refusal::overloaded())?;
+        let secret = u64::from_le_bytes(secret);
         let request = RequestId {
             worker: self.worker.0,
             number,
+            secret,
         };
         let ask = Ask {
             request,
@@ -139,6 +160,7 @@ impl Core {
         };
         let own = usize::from(self.seats.is_member(slot, new.room));
         let pending = Pending {
+            secret,
             client,
             id: new.id,
             room: Arc::from(new.room),
@@ -161,7 +183,8 @@ impl Core {
     pub(crate) fn take_reply(&mut self, reply: Reply) {
         let bounds = &self.shared.bounds;
         let number = reply.request.number;
-        let Some(pending) = self.requests.pending.get_mut(&number) else {
+        let pending = self.requests.pending.get_mut(&number);
+        let Some(pending) = pending.filter(|it| it.secret == reply.request.secret) else {
             self.lane.increment(Id::RepliesLate);
             self.refuse_reply(&reply);
             return;
@@ -171,12 +194,12 @@ impl Core {
             .iter()
             .any(|other| other.client == reply.client);
         let full = pending.replies.len() >= bounds.max_request_replies
-            || pending.bytes + reply.data.len() > bounds.outbox_half_bytes;
+            || pending.bytes + reply.cost() > bounds.outbox_half_bytes;
         if repeated || full || reply.client == pending.client {
             self.lane.increment(Id::RepliesRefused);
             return;
         }
-        pending.bytes += reply.data.len();
+        pending.bytes += reply.cost();
         pending.replies.push(reply);
         self.lane.increment(Id::RepliesIn);
         self.settle(number, false);

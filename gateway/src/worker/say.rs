@@ -123,7 +123,7 @@ impl Core {
             shut: false,
         };
         self.output.touch(slot, session);
-        self.seats.leave_all(slot, self.now_ms);
+        self.leave_rooms(slot);
     }
 
     /// Goodbye in the peer's own language, then its protocol's close.

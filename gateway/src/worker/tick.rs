@@ -139,7 +139,7 @@ impl Core {
             }
             match due(session, self.now_ms, &self.shared.bounds) {
                 Due::Nothing => {}
-                Due::Die(reason) => self.abandon(slot, reason),
+                Due::Die(reason) => self.die(slot, reason),
                 Due::End(reason) => self.end(slot, reason),
                 Due::Ping => self.ping(slot),
             }
@@ -231,6 +231,7 @@ impl Core {
     }
 
     fn cut_all(&mut self) {
+        self.closing = true;
         let slots: Vec<u32> = self
             .sessions
             .iter()
@@ -288,7 +289,9 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
     }
     let silent_ms = now_ms.saturating_sub(session.heard_ms);
     let past = |since: Option<u64>, limit: u64| since.is_some_and(|at| now_ms >= at + limit);
-    if past(session.stalled_ms, bounds.write_timeout_ms) {
+    // A task's connection minds its own writes.
+    let own = !matches!(session.io, Io::Task(_));
+    if own && past(session.stalled_ms, bounds.write_timeout_ms) {
         return Due::Die(CloseReason::WriteTimeout);
     }
     if let Io::Datagram { lease, .. } = &session.io {
@@ -305,7 +308,11 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
     }
     match session.framing {
         Framing::WebSocket | Framing::WebSocketEcho => {
-            if past(session.pinged_ms, bounds.pong_timeout_ms) {
+            // A pong cannot be seen while the session is not read from, and a ping waits behind
+            // what is queued; the write timeout finds out peers that take nothing.
+            if session.paused || session.parked || !session.outbox.is_empty() {
+                Due::Nothing
+            } else if past(session.pinged_ms, bounds.pong_timeout_ms) {
                 Due::End(CloseReason::PongTimeout)
             } else if session.pinged_ms.is_none() && silent_ms >= bounds.ping_interval_ms {
                 Due::Ping

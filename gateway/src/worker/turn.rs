@@ -8,10 +8,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roomwire_hub::Delivery;
 use roomwire_metrics::Id;
 
 use super::Core;
+use super::fanout::cost;
 use crate::session::{CloseReason, Io, Stage};
 
 /// Deliveries fanned out between two flushes. Half of `max_outbox_messages` bounds it further, so
@@ -102,11 +102,13 @@ impl Core {
         if self.parked.is_empty() || self.shared.hub.is_congested() {
             return;
         }
+        let now_ms = self.now_ms;
         for slot in std::mem::take(&mut self.parked) {
             let Some(session) = self.session(slot) else {
                 continue;
             };
             session.parked = false;
+            session.restart_pong(now_ms);
             session.waker.wake_by_ref();
         }
     }
@@ -121,12 +123,11 @@ impl Core {
             more = inbox.drain(batch, &mut deliveries) == batch;
             let mut queued_bytes = 0;
             for delivery in deliveries.drain(..) {
-                if let Delivery::Message(message) = &delivery {
-                    queued_bytes += message.message.cost();
-                    if queued_bytes > self.shared.bounds.outbox_half_bytes {
-                        self.flush_touched();
-                        queued_bytes = message.message.cost();
-                    }
+                let bytes = cost(&delivery);
+                queued_bytes += bytes;
+                if queued_bytes > self.shared.bounds.outbox_half_bytes {
+                    self.flush_touched();
+                    queued_bytes = bytes;
                 }
                 self.deliver(delivery);
             }

@@ -1,0 +1,91 @@
+//! One thing for many sessions, in the forms that their wires need, each made when first asked for.
+
+use std::sync::Arc;
+
+use roomwire_hub::RoomMessage;
+use roomwire_protocols::{chat, event, line, sse, websocket};
+
+use super::{Arenas, Slice};
+use crate::message::Message;
+use crate::session::Framing;
+
+/// What is encoded, beyond its JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'a> {
+    /// A room's message.
+    Message(&'a RoomMessage<Arc<Message>>),
+    /// Something else that `roomwire.v1` pushes, and how a person is told.
+    Notice(&'a str),
+}
+
+/// What framing adds to a message's JSON at most, server-sent events' id line being the longest.
+const FRAMING_BYTES: usize = 64;
+
+const FRAMINGS: usize = Framing::Events as usize + 1;
+
+/// The encoded forms of one thing.
+#[derive(Debug)]
+pub(crate) struct Encoded<'a> {
+    json: &'a [u8],
+    form: Form<'a>,
+    max_datagram: usize,
+    shared: [Option<Slice>; FRAMINGS],
+    detached: [Option<Slice>; FRAMINGS],
+}
+
+impl<'a> Encoded<'a> {
+    /// `json` is the object as `roomwire.v1` has it.
+    pub(crate) fn new(json: &'a [u8], form: Form<'a>, max_datagram: usize) -> Self {
+        Self {
+            json,
+            form,
+            max_datagram,
+            shared: [const { None }; FRAMINGS],
+            detached: [const { None }; FRAMINGS],
+        }
+    }
+
+    /// A slice of the turn's arena, for sessions that will be flushed in this turn.
+    pub(crate) fn shared(&mut self, framing: Framing, arenas: &mut Arenas) -> Slice {
+        if let Some(frame) = &self.shared[framing as usize] {
+            return frame.clone();
+        }
+        let frame = arenas.of(framing).write(|out| self.encode(framing, out));
+        self.shared[framing as usize].insert(frame).clone()
+    }
+
+    /// A chunk of exactly this, for sessions that may keep it for long.
+    pub(crate) fn detached(&mut self, framing: Framing) -> Slice {
+        if let Some(frame) = &self.detached[framing as usize] {
+            return frame.clone();
+        }
+        let mut bytes = Vec::with_capacity(self.json.len() + FRAMING_BYTES);
+        self.encode(framing, &mut bytes);
+        self.detached[framing as usize]
+            .insert(Slice::owned(bytes))
+            .clone()
+    }
+
+    fn encode(&self, framing: Framing, out: &mut Vec<u8>) {
+        let json = self.json;
+        match (framing, self.form) {
+            (Framing::WebSocket, _) => websocket::frame(out, websocket::Opcode::Text, json),
+            (Framing::Line, _) => line::frame(out, json),
+            (Framing::Datagram, Form::Message(message)) if json.len() > self.max_datagram => {
+                event::gap(out, &message.room.name, message.offset, message.offset);
+            }
+            (Framing::Datagram, _) => out.extend_from_slice(json),
+            (Framing::Chat, Form::Message(RoomMessage { message, .. })) => {
+                chat::render(out, message.from(), message.data());
+            }
+            (Framing::Chat, Form::Notice(text)) => chat::notice(out, text),
+            (Framing::Events, Form::Message(message)) => {
+                sse::message(out, &message.room.epoch, message.offset, json);
+            }
+            (Framing::Events, Form::Notice(_)) => sse::event(out, "notice", json),
+            (Framing::WebSocketEcho | Framing::Notify | Framing::None, _) => {
+                debug_assert!(false, "these are sent nothing");
+            }
+        }
+    }
+}
