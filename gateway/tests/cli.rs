@@ -70,7 +70,7 @@ impl Written {
             let found = text.lines().find(|line| line.contains(part));
             found
                 .map(str::to_owned)
-                .ok_or(format!("no {part:?} in {text:?}"))
+                .ok_or_else(|| format!("no {part:?} in {text:?}"))
         })
     }
 }
@@ -303,7 +303,7 @@ fn a_second_signal_ends_at_once_and_says_who_was_cut() {
     assert!(server.process.is_running(), "somebody is still there");
     server.process.signal(Signal::TERM);
     assert_eq!(server.process.ends(), Some(0));
-    server.process.stderr.line_with("1 sessions were cut");
+    server.process.stderr.line_with("1 session was cut");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_bad_configuration_is_told_with_its_place_and_nothing_starts() {
         (
             "bind = \"127.0.0.1:0\"",
             "bind = \"0.0.0.0:0\"",
-            "gateway.open",
+            "open = true",
         ),
         ("[gateway]", "[gatway]", "gateway"),
         ("[gateway]", "[gateway", "bad.toml"),
@@ -478,8 +478,9 @@ fn stats_outlives_a_gateway_that_is_killed_and_keeps_its_last_figures() {
     let mut watch = Process::spawn(&mut command);
     let mut peer = TcpStream::connect(server.at("rooms")).unwrap();
     peer.write_all(b"/join last\nwords\n").unwrap();
+    let watched = watch.stdout.clone();
     let last = || -> Value {
-        let text = watch.stdout.text();
+        let text = watched.text();
         serde_json::from_str(text.lines().last().unwrap_or("null")).expect("JSON")
     };
     let published = |json: &Value| json["counters"]["hub_publishes_total"]["value"].clone();

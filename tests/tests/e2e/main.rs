@@ -17,5 +17,6 @@ mod matrix;
 mod request;
 mod rooms;
 mod slow;
+mod strangers;
 mod wire;
 mod witness;

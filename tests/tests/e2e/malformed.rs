@@ -176,7 +176,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     (
         r#"{"id":7,"type":"reply","request":"0-999","data":1}"#,
         "unknown_request",
-        "hub_replies_late_total",
+        OTHER,
     ),
 ];
 

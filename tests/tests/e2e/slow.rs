@@ -95,7 +95,13 @@ impl<'a> Talk<'a> {
                 return;
             }
         }
-        panic!("{what}: not after {} messages", self.said);
+        let mut http = self.gateway.http1().await;
+        let connections = http.get("/v1/connections").await;
+        panic!(
+            "{what}: not after {} messages; still there: {}",
+            self.said,
+            connections.text()
+        );
     }
 }
 
