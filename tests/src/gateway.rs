@@ -164,6 +164,11 @@ impl TestGateway {
         Client::websocket(self.tls(b"http/1.1").await, self.https(), "/ws").await
     }
 
+    /// `roomwire.v1` over WebSocket as a stream of HTTP/2.
+    pub async fn websocket_http2(&self) -> Client {
+        self.http2().await.websocket("/ws").await
+    }
+
     /// `roomwire.v1` over UDP.
     pub async fn datagrams(&self) -> Client {
         Client::datagrams(self.udp()).await

@@ -9,7 +9,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use super::Socket;
+use super::tunnel::Tunnel;
+use super::{Client, Socket};
 use crate::event::Event;
 use crate::patience::within;
 use crate::task::Task;
@@ -274,6 +275,33 @@ impl Http {
             }
         };
         within("an answer's head", answered).await
+    }
+
+    /// Opens a WebSocket as a stream of this HTTP/2 connection (RFC 8441), which it takes along.
+    pub async fn websocket(self, path: &str) -> Client {
+        let Sender::Version2(mut sender) = self.sender else {
+            panic!("HTTP/1.1 has no streams")
+        };
+        let uri = format!("{}://{}{path}", self.scheme, self.authority);
+        let request = Request::builder()
+            .method(Method::CONNECT)
+            .uri(uri)
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "roomwire.v1")
+            .body(())
+            .expect("a request");
+        let opened = async {
+            sender = sender.ready().await?;
+            let (answer, send) = sender.send_request(request, false)?;
+            Ok::<_, h2::Error>((answer.await?, send))
+        };
+        let opened = within("an extended CONNECT", opened).await;
+        let (answer, send) = opened.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["sec-websocket-protocol"], "roomwire.v1");
+        let tunnel = Tunnel::new(answer.into_body(), send, self.connection);
+        Client::websocket_on(Box::new(tunnel)).await
     }
 
     /// Waits until the gateway has ended the connection.

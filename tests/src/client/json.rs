@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::{Message as Frame, Role};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::Socket;
@@ -90,6 +90,12 @@ impl Client {
         if path == "/ws" {
             assert_eq!(answer.headers()["sec-websocket-protocol"], "roomwire.v1");
         }
+        Self::over(Transport::WebSocket(Box::new(stream)))
+    }
+
+    /// Speaks WebSocket on a socket on which the handshake was done.
+    pub(super) async fn websocket_on(socket: Socket) -> Self {
+        let stream = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
         Self::over(Transport::WebSocket(Box::new(stream)))
     }
 

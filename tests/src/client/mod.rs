@@ -6,6 +6,7 @@ mod person;
 mod poll;
 mod raw;
 mod sse;
+mod tunnel;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

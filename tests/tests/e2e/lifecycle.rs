@@ -25,6 +25,9 @@ async fn a_drain_says_goodbye_on_every_wire_and_cuts_nobody_who_leaves() {
     let mut tls = gateway.websocket_tls().await;
     tls.join("end").await;
     clients.push(("tls".to_owned(), tls));
+    let mut stream = gateway.websocket_http2().await;
+    stream.join("end").await;
+    clients.push(("http/2".to_owned(), stream));
     let mut person = gateway.person().await;
     person.join("end").await;
     let mut streams = Vec::new();
@@ -57,7 +60,7 @@ async fn a_drain_says_goodbye_on_every_wire_and_cuts_nobody_who_leaves() {
             let Heard::Closed(close) = client.hear().await else {
                 panic!("{wire}: something after the goodbye")
             };
-            if wire == "WebSocket" || wire == "tls" {
+            if ["WebSocket", "tls", "http/2"].contains(&wire.as_str()) {
                 assert_eq!(close, Some((1001, "shutdown".to_owned())), "{wire}");
             }
         }

@@ -47,6 +47,7 @@ async fn receivers(gateway: &TestGateway, room: &str) -> Vec<(&'static str, Rece
     for (wire, mut client) in [
         ("websocket", gateway.websocket().await),
         ("websocket over tls", gateway.websocket_tls().await),
+        ("websocket over http/2", gateway.websocket_http2().await),
         ("tcp json", gateway.lines().await),
         ("udp", gateway.datagrams().await),
     ] {
@@ -78,6 +79,7 @@ async fn publishers(gateway: &TestGateway) -> Vec<(&'static str, Publisher)> {
     for (wire, mut client) in [
         ("websocket", gateway.websocket().await),
         ("websocket over tls", gateway.websocket_tls().await),
+        ("websocket over http/2", gateway.websocket_http2().await),
         ("tcp json", gateway.lines().await),
         ("udp", gateway.datagrams().await),
     ] {
@@ -225,5 +227,5 @@ async fn what_is_published_on_any_wire_is_received_on_every_wire() {
             counters.complaints()
         );
     }
-    assert_eq!(pairs, 9 * 9, "every publisher met every receiver");
+    assert_eq!(pairs, 10 * 10, "every publisher met every receiver");
 }
