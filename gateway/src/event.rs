@@ -15,6 +15,7 @@
 //! Listeners run on the worker's thread, inside its turn: they must not block. A payload is only
 //! made where somebody listens.
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use roomwire_hub::WorkerId;
 use roomwire_hub::emitter::{Emitter, Topic, name};
+use roomwire_metrics::Id;
 use tokio::sync::mpsc;
 
 use crate::message::Message;
@@ -102,10 +104,13 @@ impl Connection {
         Rooms::weak(Weak::clone(&self.shared))
     }
 
-    /// Sends one JSON text to the peer in its wire's framing. False when the gateway is gone or the
-    /// session's worker has no room for another command; a session that speaks no JSON is not sent
+    /// Sends one JSON text to the peer in its wire's framing. False when it is not valid JSON, the
+    /// gateway is gone or the session's worker has no room for another command; a session that speaks no JSON is not sent
     /// anything.
     pub fn send(&self, json: impl AsRef<[u8]>) -> bool {
+        if roomwire_protocols::json::check(json.as_ref()).is_err() {
+            return false;
+        }
         self.control(Control::Send {
             client: self.id,
             json: json.as_ref().into(),
@@ -191,6 +196,30 @@ impl Publication {
             rooms: Rooms::new(shared),
         }
     }
+}
+
+/// How deep listeners of `publish` may publish from within each other. Chosen: far beyond what a
+/// program means, far below what a thread's stack holds.
+const MAX_PUBLISH_DEPTH: u32 = 32;
+
+thread_local! {
+    /// Emits of `publish` that this thread is inside of.
+    static PUBLISH_DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs `emit`, an emit of `publish`, unless listeners are publishing in answer to each other without
+/// end: then the message is delivered as any other, and only its event is left out.
+pub(crate) fn emit_publication(shared: &Shared, emit: impl FnOnce()) {
+    let depth = PUBLISH_DEPTH.get();
+    if depth >= MAX_PUBLISH_DEPTH {
+        shared.lane.increment(Id::PublishEventsTooDeep);
+        tracing::debug!("listeners of publish publish in answer to each other");
+        return;
+    }
+    PUBLISH_DEPTH.set(depth + 1);
+    // Listeners do not unwind: the emitter catches their panics.
+    emit();
+    PUBLISH_DEPTH.set(depth);
 }
 
 /// A session that ended.

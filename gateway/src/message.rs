@@ -43,6 +43,13 @@ impl Message {
         self.data.len() + self.from.len() + BOOKKEEPING
     }
 
+    /// What it takes on a wire at most, framing included: names may be escaped to six times their
+    /// length.
+    pub(crate) fn wire_cost(&self, room: &str) -> usize {
+        const KEYS_AND_FRAMING: usize = 160;
+        KEYS_AND_FRAMING + self.data.len() + 6 * (self.from.len() + room.len())
+    }
+
     pub(crate) fn view<'a>(&'a self, room: &'a str, offset: u64) -> MessageView<'a> {
         MessageView {
             room,

@@ -9,7 +9,7 @@ use roomwire_metrics::Id;
 use roomwire_protocols::json;
 use roomwire_protocols::room::{self, RoomNameError, Subject};
 
-use crate::event::Publication;
+use crate::event::{Publication, emit_publication};
 use crate::lifecycle::Clock;
 use crate::message::Message;
 use crate::shared::Shared;
@@ -102,7 +102,9 @@ pub(crate) fn publish(
         Ok(published) => {
             shared.lane.increment(Id::Publishes);
             let publication = Publication::new(shared, room, published.offset, told);
-            shared.emitter.emit(name::PUBLISH, &publication);
+            emit_publication(shared, || {
+                shared.emitter.emit(name::PUBLISH, &publication);
+            });
             Ok(published.offset)
         }
         Err(PublishError::Congested) => Err(SendError::Overloaded),

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roomwire_metrics::Id;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
 use crate::listener::Door;
-use crate::session::{ClientId, CloseReason, Io, Stream, TaskSide, Wire};
+use crate::session::{ClientId, CloseReason, Io, Socket, Stream, TaskSide, Wire};
 use crate::shared::Permit;
 use crate::worker::{NewSession, Worker};
 
@@ -65,15 +66,30 @@ impl Connection {
         .await
     }
 
-    /// Resolves when the gateway drains.
+    /// Resolves when the gateway drains; for a connection that came during the drain, when it had
+    /// time to ask for what it came for.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
     pub(crate) async fn drained(&self) {
         let mut phase = self.worker.shared.phase.subscribe();
+        if *phase.borrow() >= Phase::Draining {
+            tokio::time::sleep(FAREWELL).await;
+        }
         // The sender lives in `shared`, so the channel cannot be closed.
         drop(phase.wait_for(|phase| *phase >= Phase::Draining).await);
+    }
+}
+
+impl Connection {
+    /// Notes why the watch ends the connection.
+    pub(super) fn judged(&self, verdict: Verdict) {
+        if verdict == Verdict::HeadTooSlow {
+            self.worker.count(Id::HttpTimeouts);
+        }
+        self.ending.set(verdict.reason());
+        tracing::debug!(peer = %self.peer, ?verdict, "http connection ended");
     }
 }
 
@@ -133,7 +149,7 @@ async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Vers
         refuse_plain(stream).await?;
         return Ok(None);
     }
-    let stream = match acceptor.accept(stream).into_fallible().await {
+    let stream = match acceptor.accept(Socket::new(stream)).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
             door.worker.count(Id::TlsHandshakeErrors);
@@ -157,7 +173,7 @@ async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
 
 /// Closes our side and reads on for a moment, so that the peer gets our last words and not a reset
 /// (RFC 1122 §4.2.2.13).
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut left = LINGER_BYTES;
     let drained = async {
         stream.shutdown().await?;

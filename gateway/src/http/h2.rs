@@ -1,7 +1,9 @@
 //! HTTP/2 by the h2 crate: requests become tasks, bodies keep to the peer's flow control.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -15,6 +17,7 @@ use roomwire_metrics::Id;
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::service::respond;
+use super::watch::{Answering, Watch};
 use crate::session::Stream;
 
 /// Requests at once on one connection. Chosen: what browsers use, and what RFC 9113 §6.5.2 asks
@@ -38,10 +41,12 @@ const CHUNK: usize = 16 * 1024;
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case GOAWAY is sent and the streams are finished.
-pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
+pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let worker = &connection.worker;
     let limits = &worker.shared.config.limits;
     let max_header = u32::try_from(limits.max_header.as_usize()).unwrap_or(u32::MAX);
+    let watch = Watch::new(limits);
+    stream.report_to(Some(watch.activity()));
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .initial_window_size(STREAM_WINDOW)
@@ -60,25 +65,29 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
             return;
         }
     };
+    let mut drained = pin!(connection.drained());
+    let mut verdict = pin!(watch.verdict());
     let mut draining = false;
     loop {
         let request = tokio::select! {
             request = served.accept() => request,
-            () = connection.drained(), if !draining => {
+            () = drained.as_mut(), if !draining => {
                 draining = true;
+                watch.drain();
                 served.graceful_shutdown();
                 continue;
             }
+            verdict = verdict.as_mut() => return connection.judged(verdict),
             _ = connection.closed() => return,
         };
         match request {
             None => return,
             Some(Err(error)) => return failed(connection, &error),
             Some(Ok((request, reply))) => {
-                let connection = Rc::clone(connection);
-                worker
-                    .scope
-                    .spawn("http/2 stream", answer(connection, request, reply));
+                let (connection, answering) = (Rc::clone(connection), watch.begin());
+                worker.scope.spawn("http/2 stream", async move {
+                    answer(connection, request, reply, answering).await;
+                });
             }
         }
     }
@@ -98,9 +107,10 @@ async fn answer(
     connection: Rc<Connection>,
     request: Request<h2::RecvStream>,
     mut reply: SendResponse<Bytes>,
+    answering: Answering,
 ) {
     if request.method() == Method::CONNECT {
-        return super::upgrade::connect(&connection, request, reply).await;
+        return super::upgrade::connect(&connection, request, reply, answering).await;
     }
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -110,15 +120,17 @@ async fn answer(
         // The client gave up on the request; nobody is left to answer.
         _ = poll_fn(|cx| reply.poll_reset(cx)) => return,
     };
-    if let Err(error) = send(response, &mut reply).await {
+    let patience = connection.worker.shared.config.limits.write_timeout.get();
+    if let Err(error) = send(response, &mut reply, patience).await {
         tracing::debug!(peer = %connection.peer, %error, "http/2 stream failed");
-        reply.send_reset(Reason::INTERNAL_ERROR);
+        reply.send_reset(error.reason().unwrap_or(Reason::INTERNAL_ERROR));
     }
 }
 
 pub(super) async fn send(
     response: Response<ResponseBody>,
     reply: &mut SendResponse<Bytes>,
+    patience: Duration,
 ) -> Result<(), h2::Error> {
     let (mut head, mut body) = response.into_parts();
     // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
@@ -146,7 +158,7 @@ pub(super) async fn send(
             continue;
         };
         let last = body.is_end_stream();
-        send_data(&mut stream, data, last).await?;
+        send_data(&mut stream, data, last, patience).await?;
         if last {
             return Ok(());
         }
@@ -158,13 +170,17 @@ async fn send_data(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
     last: bool,
+    patience: Duration,
 ) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len().min(CHUNK));
-        let capacity = match poll_fn(|cx| stream.poll_capacity(cx)).await {
-            Some(capacity) => capacity?,
+        let window = poll_fn(|cx| stream.poll_capacity(cx));
+        let capacity = match tokio::time::timeout(patience, window).await {
+            Ok(Some(capacity)) => capacity?,
             // The stream was reset by the peer.
-            None => return Ok(()),
+            Ok(None) => return Ok(()),
+            // Its window stayed shut: this stream ends, the others go on.
+            Err(_) => return Err(Reason::CANCEL.into()),
         };
         let piece = data.split_to(capacity.min(data.len()));
         let end = last && data.is_empty();

@@ -111,6 +111,14 @@ pub(super) async fn read(call: &Call) -> Result<Answer, Problem> {
     }
     call.connection.worker.count(Id::LongPolls);
     let side = Rc::new(RefCell::new(TaskSide::default()));
+    // Nothing that is published while the wait begins may fall between the two looks.
+    let since = since.or_else(|| {
+        let page = page.as_ref()?;
+        Some(Position {
+            epoch: page.epoch,
+            offset: page.offset,
+        })
+    });
     let (watcher, joined) =
         Watcher::open(&call.connection, &side, Wire::Waiter, room, since.as_ref())?;
     if joined.missed.is_empty() {

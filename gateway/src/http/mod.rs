@@ -19,6 +19,7 @@ mod problem;
 mod router;
 mod service;
 mod upgrade;
+mod watch;
 
 pub(crate) use connection::serve_connection;
 pub(crate) use custom::route_event;

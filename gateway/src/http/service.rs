@@ -175,8 +175,14 @@ fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result
         let detail = "there must be exactly one Host, and it must be valid";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail));
     };
+    check_name(connection, Some(&host))
+}
+
+/// Refuses requests on loopback for a name that is not loopback's and not listed.
+pub(super) fn check_name(connection: &Connection, host: Option<&Authority>) -> Result<(), Problem> {
     let gateway = &connection.worker.shared.config.gateway;
-    if gateway.open || origin::is_ours(&host, listener(connection).address, &gateway.origins) {
+    let bound = listener(connection).address;
+    if gateway.open || host.is_some_and(|host| origin::is_ours(host, bound, &gateway.origins)) {
         return Ok(());
     }
     connection.worker.count(Id::HttpOriginRefused);

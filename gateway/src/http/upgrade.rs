@@ -18,8 +18,10 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Target};
 use super::service::{self, Call};
+use super::watch::Answering;
 use crate::lifecycle::Phase;
 use crate::session::{CloseReason, H2Socket, Stream, Wire};
+use crate::shared::{Admission, Permit};
 use crate::worker::NewSession;
 
 /// What speaks on the socket afterwards.
@@ -116,15 +118,17 @@ pub(super) async fn connect(
     connection: &Rc<Connection>,
     request: Request<h2::RecvStream>,
     mut reply: SendResponse<Bytes>,
+    answering: Answering,
 ) {
     let worker = &connection.worker;
     worker.count(Id::HttpRequests);
-    let (handler, answer) = match accept_connect(connection, &request) {
+    let (handler, answer, permit) = match accept_connect(connection, &request) {
         Ok(accepted) => accepted,
         Err(problem) => {
             worker.count(Id::WebsocketHandshakesRefused);
             worker.count(Id::HttpResponsesClientError);
-            let sent = super::h2::send(problem.into_answer(), &mut reply).await;
+            let patience = worker.shared.config.limits.write_timeout.get();
+            let sent = super::h2::send(problem.into_answer(), &mut reply, patience).await;
             return drop(sent.inspect_err(|error| tracing::debug!(%error, "refusing CONNECT")));
         }
     };
@@ -134,16 +138,20 @@ pub(super) async fn connect(
     };
     worker.count(Id::HttpResponsesOk);
     worker.count(Id::WebsocketHandshakes);
-    let stream = Stream::http2(H2Socket::new(request.into_body(), send));
+    let stream = Stream::http2(H2Socket::new(
+        request.into_body(),
+        send,
+        Box::new(answering),
+    ));
     let (listener, peer) = (connection.listener, connection.peer);
-    let new = NewSession::stream(stream, handler.wire(), listener, peer, None);
+    let new = NewSession::stream(stream, handler.wire(), listener, peer, permit);
     worker.with(|core| core.add(new));
 }
 
 fn accept_connect(
     connection: &Connection,
     request: &Request<h2::RecvStream>,
-) -> Result<(Handler, Response<()>), Problem> {
+) -> Result<(Handler, Response<()>, Permit), Problem> {
     refuse_in_drain(connection)?;
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
@@ -162,6 +170,7 @@ fn accept_connect(
         }
     };
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    service::check_name(connection, request.uri().authority())?;
     service::check_origin(connection, request.headers(), authority)?;
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -173,7 +182,13 @@ fn accept_connect(
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
-    Ok((handler, answer))
+    let permit = Admission::admit(&connection.worker.shared).ok_or_else(|| {
+        connection.worker.count(Id::ConnectionsRefused);
+        let detail = "there are as many sessions as there may be (limits.max_connections)";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    })?;
+    Ok((handler, answer, permit))
 }
 
 async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Handler) {
@@ -196,7 +211,7 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Ha
         handler.wire(),
         connection.listener,
         connection.peer,
-        Some(permit),
+        permit,
     );
     connection.worker.with(|core| core.add(new));
 }

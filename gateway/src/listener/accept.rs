@@ -115,7 +115,7 @@ impl Door {
                 return;
             }
         };
-        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, Some(permit));
+        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, permit);
         self.worker.with(|core| core.add(new));
     }
 }

@@ -79,7 +79,6 @@ close_reasons! {
     // variant         word                 counter                 fault    websocket                     goodbye reconnect level help
     BadData            "bad_data"           CloseBadData            Peer     Some(close::INVALID_DATA),     false false DEBUG "The peer sent text that is not UTF-8. Look at the client.";
     Closed             "closed"             CloseClosed             None     Some(close::NORMAL),           false true  DEBUG "The peer said goodbye in its protocol's way: a close frame or /quit.";
-    CloseTimeout       "close_timeout"      CloseTimedOut           Network  None,                          false true  DEBUG "We closed and the peer did not answer within close_timeout. Harmless in small numbers.";
     Ended              "ended"              CloseEnded              None     Some(close::NORMAL),           false true  DEBUG "The peer closed its side of the connection.";
     HandshakeTimeout   "handshake_timeout"  CloseHandshakeTimeout   Peer     Some(close::POLICY),           false true  DEBUG "Nothing that makes sense came within handshake_timeout. Port scanners and half-open clients do this.";
     Internal           "internal"           CloseInternal           Gateway  Some(close::INTERNAL),         true  true  ERROR "A fault of the gateway ended one session; the rest goes on. Please report the log line before it.";

@@ -6,12 +6,11 @@ use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::command::{self, Command, CommandError, Envelope, Mode};
 use roomwire_protocols::event::{self, MemberView};
+use roomwire_protocols::name;
 use roomwire_protocols::room::{self, Subject};
-use roomwire_protocols::{line, name, sse, websocket};
 
 use super::room::{Refusal, position};
 use super::{ClientId, Framing};
-use crate::session::Io;
 use crate::worker::request::{NewRequest, Reply, RequestId};
 use crate::worker::{Control, Core};
 
@@ -109,7 +108,7 @@ impl Core {
         encode: impl FnOnce(&mut Vec<u8>, Option<u64>),
     ) {
         if id.is_some() {
-            self.say(slot, |out| encode(out, id));
+            self.say_answer(slot, id, |out| encode(out, id));
         }
     }
 
@@ -117,13 +116,15 @@ impl Core {
         if let Some(name) = name {
             self.rename(slot, name)?;
         }
-        let ttl_s = self.session(slot).map_or(0, |session| match session.io {
-            Io::Datagram { .. } => 1,
-            Io::Stream(_) | Io::Task(_) => 0,
-        }) * self.shared.bounds.udp_lease_ms
-            / 1000;
+        let lease_s = self.shared.bounds.udp_lease_ms / 1000;
         let Some(session) = self.session(slot) else {
             return Ok(());
+        };
+        // Of the other wires, a session lives as long as its connection.
+        let ttl_s = if session.framing == Framing::Datagram {
+            lease_s
+        } else {
+            0
         };
         let (client, name) = (session.id.to_string(), session.name.clone());
         self.answer(slot, id, |out, id| {
@@ -159,7 +160,7 @@ impl Core {
             let page = self.seats.members(slot, subject, max).unwrap_or_default();
             let listed = self.listable(slot, &page.members);
             let members: Vec<_> = page.members.iter().take(listed).map(Listed::new).collect();
-            self.say(slot, |out| {
+            self.say_answer(slot, id, |out| {
                 event::joined(
                     out,
                     id,
@@ -175,18 +176,7 @@ impl Core {
         if let Some((from, to)) = replay.gap {
             self.say(slot, |out| event::gap(out, subject, from, to));
         }
-        let epoch = joined.epoch;
-        self.say_all(slot, &replay.messages, |out, stored, framing| {
-            let view = stored.message.view(subject, stored.offset);
-            let mut json = Vec::new();
-            event::message(&mut json, &view);
-            match framing {
-                Framing::WebSocket => websocket::frame(out, websocket::Opcode::Text, &json),
-                Framing::Line => line::frame(out, &json),
-                Framing::Events => sse::message(out, &epoch, stored.offset, &json),
-                _ => out.extend_from_slice(&json),
-            }
-        });
+        self.replay(slot, subject, joined.epoch, &replay.messages);
         Ok(())
     }
 
@@ -239,7 +229,7 @@ impl Core {
             budget = self.shared.bounds.max_udp_datagram;
         }
         // With `since` the oldest come first and the client asks on; without, the newest matter.
-        let messages = fitting(&page.messages, budget, since.is_none());
+        let messages = fitting(&page.messages, room, budget, since.is_none());
         self.answer(slot, id, |out, id| {
             let views = messages
                 .iter()
@@ -355,10 +345,15 @@ type StoredMessage = roomwire_hub::Stored<Arc<crate::message::Message>>;
 
 /// The messages that fit into `budget` bytes together, in their order: the newest, or the oldest.
 /// One that is larger than the budget by itself is left out and does not end the search.
-fn fitting(messages: &[StoredMessage], budget: usize, newest: bool) -> Vec<&StoredMessage> {
+fn fitting<'m>(
+    messages: &'m [StoredMessage],
+    room: &str,
+    budget: usize,
+    newest: bool,
+) -> Vec<&'m StoredMessage> {
     let mut left = budget;
     let mut fits = |stored: &&StoredMessage| {
-        let cost = stored.message.cost();
+        let cost = stored.message.wire_cost(room);
         if cost > left && cost <= budget {
             // The list ends here, so that it has no holes but for what can never be listed.
             left = 0;
@@ -406,28 +401,28 @@ mod tests {
 
     fn check(sizes: &[usize], budget: usize, newest: bool, expected: &[u64]) {
         let message = |bytes| Message::new(Arc::from(""), 0, &vec![b'1'; bytes]);
-        let overhead = message(0).cost();
+        let overhead = message(0).wire_cost("");
         let stored = |(index, &bytes): (usize, &usize)| roomwire_hub::Stored {
             offset: index as u64,
             message: message(bytes - overhead),
         };
         let messages: Vec<_> = sizes.iter().enumerate().map(stored).collect();
-        let chosen = fitting(&messages, budget, newest);
+        let chosen = fitting(&messages, "", budget, newest);
         let offsets: Vec<_> = chosen.iter().map(|stored| stored.offset).collect();
         assert_eq!(offsets, expected, "{sizes:?} in {budget}");
     }
 
     #[test]
     fn a_history_answer_has_the_messages_that_fit_without_holes() {
-        check(&[200, 200, 200], 1000, true, &[0, 1, 2]);
-        check(&[200, 200, 200], 450, true, &[1, 2]);
-        check(&[200, 200, 200], 450, false, &[0, 1]);
-        check(&[100, 300, 200], 350, true, &[2]);
+        check(&[2000, 2000, 2000], 10000, true, &[0, 1, 2]);
+        check(&[2000, 2000, 2000], 4500, true, &[1, 2]);
+        check(&[2000, 2000, 2000], 4500, false, &[0, 1]);
+        check(&[1000, 3000, 2000], 3500, true, &[2]);
     }
 
     #[test]
     fn a_message_too_large_for_any_answer_hides_no_other() {
-        check(&[200, 5000], 1000, true, &[0]);
-        check(&[200, 5000, 200], 1000, false, &[0, 2]);
+        check(&[2000, 50000], 10000, true, &[0]);
+        check(&[2000, 50000, 2000], 10000, false, &[0, 2]);
     }
 }

@@ -3,6 +3,7 @@
 //! Reading gives flow-control credit back as bytes are taken, so a session that is not read holds up
 //! its own stream and no other; writing takes no more than the peer's window allows.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,16 +23,30 @@ pub(crate) struct H2Socket {
     /// Received and not taken yet; its credit is given back as it is.
     received: Bytes,
     ended: bool,
+    /// Tells the connection, while it lives, that this stream is in use.
+    _in_use: Box<dyn Any + Send>,
+    /// Bytes that the peer's window took.
+    written: u64,
 }
 
 impl H2Socket {
-    pub(crate) fn new(receive: RecvStream, send: SendStream<Bytes>) -> Self {
+    pub(crate) fn new(
+        receive: RecvStream,
+        send: SendStream<Bytes>,
+        in_use: Box<dyn Any + Send>,
+    ) -> Self {
         Self {
             receive,
             send,
             received: Bytes::new(),
             ended: false,
+            _in_use: in_use,
+            written: 0,
         }
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// How much may be written now, at least one byte.
@@ -105,6 +120,7 @@ impl AsyncWrite for H2Socket {
             left -= taken;
         }
         let written = data.len();
+        this.written += written as u64;
         this.send
             .send_data(data.freeze(), false)
             .map_err(io::Error::other)?;

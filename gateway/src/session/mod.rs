@@ -27,7 +27,7 @@ pub use close::{CloseInfo, CloseReason, Fault};
 pub(crate) use command::counter_of;
 pub(crate) use h2_socket::H2Socket;
 pub(crate) use room::{Refusal, position};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Activity, Socket, Stream};
 
 use crate::shared::{Permit, UdpPlace};
 use crate::worker::{Slice, SlotWaker};
@@ -248,6 +248,8 @@ impl Wire {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Open,
+    /// Ending; its last words are being queued, and nothing after them.
+    LastWords,
     /// The last words are queued; what comes from the peer is thrown away until it closes too, or
     /// until the deadline. Without this wait an unread byte would turn our close into a reset that
     /// destroys the last words on their way (RFC 1122 §4.2.2.13).
@@ -307,6 +309,11 @@ impl Session {
     /// The peer was not read from for a while: its time to answer a ping begins anew.
     pub(crate) fn restart_pong(&mut self, now_ms: u64) {
         self.pinged_ms = self.pinged_ms.map(|_| now_ms);
+    }
+
+    /// Whether anything may still be queued for the peer.
+    pub(crate) fn is_spoken_to(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::LastWords)
     }
 
     /// Whether the peer is known to receive at its address; only of UDP peers is it not.

@@ -68,10 +68,10 @@ pub(crate) struct Replay {
 
 impl Replay {
     /// The newest of `missed` that fit into `max_bytes` together.
-    fn fitting(mut missed: Vec<Stored<Arc<Message>>>, max_bytes: usize) -> Self {
+    fn fitting(mut missed: Vec<Stored<Arc<Message>>>, room: &str, max_bytes: usize) -> Self {
         let mut bytes = 0;
         let fitting = missed.iter().rev().take_while(|stored| {
-            bytes += stored.message.cost();
+            bytes += stored.message.wire_cost(room);
             bytes <= max_bytes
         });
         let left_out = missed.len() - fitting.count();
@@ -125,15 +125,19 @@ impl Core {
             .map_err(|error| self.refuse(error))?;
         let mut joined = joined;
         let missed = std::mem::take(&mut joined.missed);
-        let replay = Replay::fitting(missed, self.shared.bounds.outbox_half_bytes);
-        self.lane.increment(Id::Joins);
+        let replay = Replay::fitting(missed, subject, self.shared.bounds.outbox_half_bytes);
+        if !joined.again {
+            self.lane.increment(Id::Joins);
+        }
         self.lane
             .add(Id::MessagesReplayed, replay.messages.len() as u64);
         if joined.recovered == Some(false) || replay.gap.is_some() {
             self.lane.increment(Id::RecoveriesFailed);
             joined.recovered = joined.recovered.map(|_| false);
         }
-        self.emit_membership(slot, subject, event::Change::Joined);
+        if !joined.again {
+            self.emit_membership(slot, subject, event::Change::Joined);
+        }
         Ok((joined, replay))
     }
 
@@ -217,13 +221,11 @@ impl Core {
                 };
                 self.lane.increment(id);
                 if self.topics.publish.has_listeners() && !published.duplicate {
-                    let offset = published.offset;
-                    self.topics.publish.emit(&event::Publication::new(
-                        &self.shared,
-                        room,
-                        offset,
-                        message,
-                    ));
+                    let (shared, offset) = (&self.shared, published.offset);
+                    let publication = event::Publication::new(shared, room, offset, message);
+                    event::emit_publication(shared, || {
+                        self.topics.publish.emit(&publication);
+                    });
                 }
                 Ok(published)
             }
@@ -249,9 +251,9 @@ mod tests {
 
     #[test]
     fn a_replay_keeps_the_newest_that_fit_and_names_the_rest_as_a_gap() {
-        let cost = stored(1, 100).message.cost();
+        let cost = stored(1, 100).message.wire_cost("r");
         let missed = vec![stored(5, 100), stored(6, 100), stored(7, 100)];
-        let replay = Replay::fitting(missed, 2 * cost);
+        let replay = Replay::fitting(missed, "r", 2 * cost);
         assert_eq!(replay.gap, Some((5, 5)));
         let offsets: Vec<_> = replay.messages.iter().map(|stored| stored.offset).collect();
         assert_eq!(offsets, [6, 7]);
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_replay_that_fits_has_no_gap() {
-        let replay = Replay::fitting(vec![stored(5, 100)], 10_000);
+        let replay = Replay::fitting(vec![stored(5, 100)], "r", 10_000);
         assert_eq!((replay.gap, replay.messages.len()), (None, 1));
     }
 }

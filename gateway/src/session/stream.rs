@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -23,31 +23,107 @@ pub(crate) struct Stream {
     transport: Transport,
     /// Read from the transport but not consumed yet; given out before anything else.
     prefix: Bytes,
-    /// Raised by every read that brought something, for whoever minds how long a head takes.
-    heard: Option<Arc<AtomicBool>>,
+    /// Told what happens, for whoever minds how long it takes.
+    activity: Option<Arc<Activity>>,
+}
+
+/// What happened on a stream that somebody else drives.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Something was read since this was lowered.
+    pub(crate) heard: AtomicBool,
+    /// The last write found the socket full.
+    pub(crate) blocked: AtomicBool,
+    /// Bytes that the socket took.
+    pub(crate) written: AtomicU64,
+}
+
+/// A TCP connection that counts what its peer's side of the kernel took: below TLS, whose own buffer
+/// takes bytes that have not moved.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    written: u64,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, written: 0 }
+    }
+
+    fn note(&mut self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &wrote {
+            self.written += *bytes as u64;
+        }
+        wrote
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note(wrote)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.note(wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
 }
 
 #[derive(Debug)]
 enum Transport {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Socket),
+    Tls(Box<TlsStream<Socket>>),
     Http2(Box<H2Socket>),
 }
 
 impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
         Self {
-            transport: Transport::Tcp(stream),
+            transport: Transport::Tcp(Socket::new(stream)),
             prefix: Bytes::new(),
-            heard: None,
+            activity: None,
         }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Socket>) -> Self {
         Self {
             transport: Transport::Tls(Box::new(stream)),
             prefix: Bytes::new(),
-            heard: None,
+            activity: None,
         }
     }
 
@@ -55,7 +131,7 @@ impl Stream {
         Self {
             transport: Transport::Http2(Box::new(stream)),
             prefix: Bytes::new(),
-            heard: None,
+            activity: None,
         }
     }
 
@@ -65,9 +141,28 @@ impl Stream {
         self.prefix = bytes;
     }
 
-    /// Raises `heard` with every read from here on.
-    pub(crate) fn report_to(&mut self, heard: Option<Arc<AtomicBool>>) {
-        self.heard = heard;
+    /// Reports to `activity` from here on.
+    pub(crate) fn report_to(&mut self, activity: Option<Arc<Activity>>) {
+        self.activity = activity;
+    }
+
+    /// Bytes that left for the peer so far.
+    pub(crate) fn written(&self) -> u64 {
+        match &self.transport {
+            Transport::Tcp(socket) => socket.written,
+            Transport::Tls(stream) => stream.get_ref().0.written,
+            Transport::Http2(stream) => stream.written(),
+        }
+    }
+
+    fn note<T>(&self, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Some(activity) = &self.activity {
+            activity
+                .blocked
+                .store(wrote.is_pending(), Ordering::Relaxed);
+            activity.written.store(self.written(), Ordering::Relaxed);
+        }
+        wrote
     }
 
     /// Reads into `buffer`; `Ok(0)` is the end of the stream.
@@ -101,12 +196,12 @@ impl AsyncRead for Stream {
             buffer.put_slice(&this.prefix[..taken]);
             this.prefix.advance(taken);
         }
-        if let Some(heard) = this
-            .heard
+        if let Some(activity) = this
+            .activity
             .as_ref()
             .filter(|_| buffer.filled().len() > before)
         {
-            heard.store(true, Ordering::Relaxed);
+            activity.heard.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -118,11 +213,13 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().transport {
+        let this = self.get_mut();
+        let wrote = match &mut this.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
             Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
-        }
+        };
+        this.note(wrote)
     }
 
     fn poll_write_vectored(
@@ -130,11 +227,13 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().transport {
+        let this = self.get_mut();
+        let wrote = match &mut this.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
             Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
-        }
+        };
+        this.note(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -142,11 +241,13 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
+        let this = self.get_mut();
+        let wrote = match &mut this.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
             Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
+        };
+        this.note(wrote)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

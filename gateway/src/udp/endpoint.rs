@@ -177,6 +177,14 @@ impl Core {
         more
     }
 
+    /// Has a socket received from in the next turn.
+    pub(crate) fn look_again(&self, endpoint: u16) {
+        if let Some(socket) = self.endpoints.get(usize::from(endpoint)) {
+            socket.slot_waker.taken();
+            socket.waker.wake_by_ref();
+        }
+    }
+
     fn take_batch(&mut self, endpoint: u16, buffers: &mut ReceiveBuffers, count: usize) {
         let ReceiveBuffers { bytes, meta } = buffers;
         for (slot, meta) in bytes.chunks_mut(SLOT_BYTES).zip(meta.iter()).take(count) {

@@ -14,6 +14,7 @@ use roomwire_hub::emitter::Scheduler;
 use roomwire_hub::{Delivery, Origin, Outbox, OutboxLimits, Push, Seats, WorkerId};
 use roomwire_metrics::{Id, LaneWriter};
 use slab::Slab;
+use tracing::Level;
 
 use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
@@ -48,7 +49,7 @@ pub(crate) struct Core {
     /// Sessions to remove at the end of the turn.
     pub(crate) dying: Vec<u32>,
     /// Sessions not read from until the hub's inboxes have room again.
-    pub(crate) parked: Vec<u32>,
+    pub(crate) parked: Vec<ClientId>,
     pub(crate) inbox: Vec<HubDelivery>,
     pub(crate) read_buffer: Vec<u8>,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -86,21 +87,20 @@ pub(crate) struct NewSession {
 }
 
 impl NewSession {
-    /// A connection that the worker reads and writes itself. A stream of an HTTP/2 connection has no
-    /// permit of its own.
+    /// A connection that the worker reads and writes itself.
     pub(crate) fn stream(
         stream: Stream,
         wire: Wire,
         listener: u16,
         peer: SocketAddr,
-        permit: Option<Permit>,
+        permit: Permit,
     ) -> Self {
         Self {
             io: Io::Stream(stream),
             wire,
             listener,
             peer,
-            permit,
+            permit: Some(permit),
         }
     }
 }
@@ -253,17 +253,20 @@ impl Core {
         }
         session.stash = Vec::new();
         // From here on nothing that is queued below can end the session again.
-        session.stage = Stage::Ending {
-            reason,
-            deadline_ms,
-            shut: false,
-        };
+        session.stage = Stage::LastWords;
         if reason == CloseReason::Slow {
             // What it would not read is not waited for; only the last words follow.
             session.outbox.clear_unsent();
         }
         self.leave_rooms(slot);
         self.last_words(slot, reason);
+        if let Some(session) = self.session(slot) {
+            session.stage = Stage::Ending {
+                reason,
+                deadline_ms,
+                shut: false,
+            };
+        }
         match self.sessions.get(slot as usize).map(|session| &session.io) {
             Some(Io::Datagram { .. }) => {
                 self.output.arenas.seal();
@@ -300,9 +303,14 @@ impl Core {
         // Who began the end gave the reason; what happens on the way is not another one.
         let reason = match session.stage {
             Stage::Ending { reason, .. } => reason,
-            Stage::Open | Stage::Dead(_) => reason,
+            Stage::Open | Stage::LastWords | Stage::Dead(_) => reason,
         };
         session.stage = Stage::Dead(reason);
+        if let Io::Task(side) = &session.io {
+            // Its task may still be there, and must not wait for what nobody will tell it.
+            side.borrow_mut().closed.get_or_insert(reason);
+            TaskSide::wake(side);
+        }
         self.leave_rooms(slot);
         self.dying.push(slot);
     }
@@ -341,7 +349,9 @@ impl Core {
             if matches!(session.framing, Framing::Events | Framing::Notify) {
                 self.waiters -= 1;
             }
-            self.requests.forget(session.id);
+            if session.requests > 0 {
+                self.requests.forget(session.id);
+            }
             self.account_end(&session, reason);
         }
     }
@@ -351,13 +361,13 @@ impl Core {
         self.lane.increment(info.counter);
         self.lane.increment(Id::SessionsClosed);
         self.lane.gauge_sub(Id::Sessions, 1);
-        tracing::debug!(
-            client = %session.id,
-            peer = %session.peer,
-            wire = session.wire.name(),
-            reason = info.word,
-            "session ended"
-        );
+        let (client, peer, wire) = (session.id, session.peer, session.wire.name());
+        let reason_word = info.word;
+        if info.level == Level::ERROR {
+            tracing::error!(%client, %peer, wire, reason = reason_word, "session ended");
+        } else {
+            tracing::debug!(%client, %peer, wire, reason = reason_word, "session ended");
+        }
         if self.topics.close.has_listeners() {
             self.topics.close.emit(&Closed::new(session, reason));
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use roomwire_hub::RoomMessage;
-use roomwire_protocols::{chat, event, line, sse, websocket};
+use roomwire_protocols::chat;
 
+use super::say::{Place, frame, message_frame};
 use super::{Arenas, Slice};
 use crate::message::Message;
 use crate::session::Framing;
@@ -19,7 +20,7 @@ pub(crate) enum Form<'a> {
 }
 
 /// What framing adds to a message's JSON at most, server-sent events' id line being the longest.
-const FRAMING_BYTES: usize = 64;
+pub(crate) const FRAMING_BYTES: usize = 64;
 
 const FRAMINGS: usize = Framing::Events as usize + 1;
 
@@ -67,25 +68,25 @@ impl<'a> Encoded<'a> {
     }
 
     fn encode(&self, framing: Framing, out: &mut Vec<u8>) {
-        let json = self.json;
-        match (framing, self.form) {
-            (Framing::WebSocket, _) => websocket::frame(out, websocket::Opcode::Text, json),
-            (Framing::Line, _) => line::frame(out, json),
-            (Framing::Datagram, Form::Message(message)) if json.len() > self.max_datagram => {
-                event::gap(out, &message.room.name, message.offset, message.offset);
+        match self.form {
+            Form::Message(RoomMessage {
+                room,
+                offset,
+                message,
+                ..
+            }) => {
+                let place = Place {
+                    room: &room.name,
+                    epoch: room.epoch,
+                    offset: *offset,
+                };
+                message_frame(framing, &place, message, self.json, self.max_datagram, out);
             }
-            (Framing::Datagram, _) => out.extend_from_slice(json),
-            (Framing::Chat, Form::Message(RoomMessage { message, .. })) => {
-                chat::render(out, message.from(), message.data());
-            }
-            (Framing::Chat, Form::Notice(text)) => chat::notice(out, text),
-            (Framing::Events, Form::Message(message)) => {
-                sse::message(out, &message.room.epoch, message.offset, json);
-            }
-            (Framing::Events, Form::Notice(_)) => sse::event(out, "notice", json),
-            (Framing::WebSocketEcho | Framing::Notify | Framing::None, _) => {
-                debug_assert!(false, "these are sent nothing");
-            }
+            Form::Notice(text) if framing == Framing::Chat => chat::notice(out, text),
+            // A push that no datagram can take is not sent; nothing is lost that has an offset.
+            Form::Notice(_)
+                if framing == Framing::Datagram && self.json.len() > self.max_datagram => {}
+            Form::Notice(_) => frame(framing, self.json, out),
         }
     }
 }

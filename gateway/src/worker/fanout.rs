@@ -204,6 +204,9 @@ impl Giving<'_> {
             framing => self.encoded.shared(framing, &mut self.output.arenas),
         };
         let bytes = frame.len();
+        if bytes == 0 {
+            return;
+        }
         match session.outbox.push(frame, bytes, self.origin, self.limits) {
             Push::Queued => self.given += 1,
             Push::Dropped(frames) => {

@@ -66,7 +66,7 @@ impl Core {
                 return TaskSide::wake(side);
             }
             Io::Stream(stream) => {
-                let had = outbox.bytes();
+                let had = stream.written();
                 let mut cx = Context::from_waker(waker);
                 let flushed = write_out(stream, outbox, &mut cx, &self.lane);
                 match flushed {
@@ -74,7 +74,7 @@ impl Core {
                         outbox.for_each_frame_mut(|frame, _| frame.detach());
                         *stalled_ms = Some(now_ms);
                     }
-                    Flushed::Full if outbox.bytes() < had => *stalled_ms = Some(now_ms),
+                    Flushed::Full if stream.written() > had => *stalled_ms = Some(now_ms),
                     Flushed::All => *stalled_ms = None,
                     Flushed::Full | Flushed::Failed => {}
                 }

@@ -137,7 +137,7 @@ impl Core {
                 && !session.parked
             {
                 session.parked = true;
-                self.parked.push(slot);
+                self.parked.push(session.id);
                 self.lane.increment(Id::SessionsParked);
             }
             return false;
@@ -361,7 +361,7 @@ impl Core {
             Stage::Ending {
                 reason, shut: true, ..
             } => self.die(slot, reason),
-            Stage::Ending { .. } | Stage::Dead(_) => {}
+            Stage::LastWords | Stage::Ending { .. } | Stage::Dead(_) => {}
         }
     }
 }

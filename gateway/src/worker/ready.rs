@@ -90,8 +90,9 @@ impl SlotWaker {
     /// To be called when the slot has been taken off the queue and before it is looked at, so that
     /// a wake-up during the look is noted again.
     pub(crate) fn taken(&self) {
-        // Relaxed: the queue's mutex orders this with the push that follows a swap.
-        self.queued.store(false, Ordering::Relaxed);
+        // AcqRel, pairs with the swap in `wake_by_ref`: a wake-up that finds the flag still set was
+        // before the look that follows.
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -263,7 +263,9 @@ impl Core {
                 let missing = pending.asked.saturating_sub(pending.replies.len()) as u64;
                 if pending.id.is_some() {
                     let (id, room) = (pending.id, &*pending.room);
-                    self.say(slot, |out| event::replies(out, id, room, views, missing));
+                    self.say_answer(slot, pending.id, |out| {
+                        event::replies(out, id, room, views, missing)
+                    });
                 }
             }
             Err((code, text)) => {

@@ -1,9 +1,16 @@
 //! What is said to one session alone: answers, notices, control frames and last words.
 
+use std::sync::Arc;
+
+use roomwire_hub::{Epoch, Stored};
+use roomwire_metrics::Id;
+use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::websocket::{self, Opcode};
 use roomwire_protocols::{chat, event, line, sse};
 
+use super::encode::FRAMING_BYTES;
 use super::{Core, Slice};
+use crate::message::Message;
 use crate::session::{CloseReason, Framing, Stage};
 
 /// Frames one JSON object of `roomwire.v1` that is not a room's message.
@@ -17,6 +24,34 @@ pub(crate) fn frame(framing: Framing, json: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Where a message stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) room: &'a str,
+    pub(crate) epoch: Epoch,
+    pub(crate) offset: u64,
+}
+
+/// Frames a room's message, whose JSON is given. A datagram that it does not fit into says the gap.
+pub(crate) fn message_frame(
+    framing: Framing,
+    place: &Place<'_>,
+    message: &Message,
+    json: &[u8],
+    max_datagram: usize,
+    out: &mut Vec<u8>,
+) {
+    match framing {
+        Framing::Chat => chat::render(out, message.from(), message.data()),
+        Framing::Events => sse::message(out, &place.epoch, place.offset, json),
+        Framing::Datagram if json.len() > max_datagram => {
+            event::gap(out, place.room, place.offset, place.offset);
+        }
+        Framing::WebSocket | Framing::Line | Framing::Datagram => frame(framing, json, out),
+        Framing::WebSocketEcho | Framing::Notify | Framing::None => {}
+    }
+}
+
 impl Core {
     /// Queues what `encode` writes for one session: in the turn's arena, or in a chunk of its own
     /// where the session is stalled and may keep it for long.
@@ -24,6 +59,10 @@ impl Core {
         let Some(session) = self.sessions.get(slot as usize) else {
             return;
         };
+        // Nothing follows a close frame (RFC 6455 §5.5.1).
+        if !session.is_spoken_to() {
+            return;
+        }
         let frame = if session.stalled_ms.is_some() {
             let mut bytes = Vec::new();
             encode(&mut bytes);
@@ -45,17 +84,57 @@ impl Core {
         let mut json = std::mem::take(&mut self.output.scratch);
         json.clear();
         encode(&mut json);
-        self.send(slot, |out| frame(framing, &json, out));
+        self.send_fitting(slot, None, framing, &json);
         self.output.scratch = json;
     }
 
-    /// Queues several JSON objects as one entry of the outbox, so that a long history counts as
-    /// what it is: one answer. Over UDP each object is a datagram and an entry of its own.
-    pub(crate) fn say_all<T>(
+    /// Queues the answer to a command. What no outbox or datagram of the session can take is
+    /// answered by an error instead.
+    pub(crate) fn say_answer(
         &mut self,
         slot: u32,
-        items: &[T],
-        mut encode: impl FnMut(&mut Vec<u8>, &T, Framing),
+        id: Option<u64>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(session) = self.sessions.get(slot as usize) else {
+            return;
+        };
+        let framing = session.framing;
+        let mut json = std::mem::take(&mut self.output.scratch);
+        json.clear();
+        encode(&mut json);
+        self.send_fitting(slot, id, framing, &json);
+        self.output.scratch = json;
+    }
+
+    fn send_fitting(&mut self, slot: u32, id: Option<u64>, framing: Framing, json: &[u8]) {
+        let bounds = &self.shared.bounds;
+        let max = if framing == Framing::Datagram {
+            bounds.max_udp_datagram
+        } else {
+            bounds.outbox.max_bytes.saturating_sub(FRAMING_BYTES)
+        };
+        if json.len() <= max {
+            return self.send(slot, |out| frame(framing, json, out));
+        }
+        self.lane.increment(Id::AnswersTooLarge);
+        let mut error = Vec::new();
+        let text = format!(
+            "the answer has {} bytes and at most {max} can be sent",
+            json.len()
+        );
+        event::error(&mut error, id, ErrorCode::TooLarge, &text);
+        self.send(slot, |out| frame(framing, &error, out));
+    }
+
+    /// Queues what a session missed. It counts as one entry of the outbox, because it is one answer;
+    /// over UDP each message is a datagram and an entry of its own.
+    pub(crate) fn replay(
+        &mut self,
+        slot: u32,
+        room: &str,
+        epoch: Epoch,
+        messages: &[Stored<Arc<Message>>],
     ) {
         let Some(session) = self.sessions.get(slot as usize) else {
             return;
@@ -64,12 +143,22 @@ impl Core {
         let each = if framing == Framing::Datagram {
             1
         } else {
-            items.len().max(1)
+            messages.len().max(1)
         };
-        for chunk in items.chunks(each) {
+        let max_datagram = self.shared.bounds.max_udp_datagram;
+        let mut json = Vec::new();
+        for chunk in messages.chunks(each) {
             self.send(slot, |out| {
-                for item in chunk {
-                    encode(out, item, framing);
+                for stored in chunk {
+                    json.clear();
+                    event::message(&mut json, &stored.message.view(room, stored.offset));
+                    let place = Place {
+                        room,
+                        epoch,
+                        offset: stored.offset,
+                    };
+                    let message = &stored.message;
+                    message_frame(framing, &place, message, &json, max_datagram, out);
                 }
             });
         }

@@ -285,7 +285,7 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
                 Due::Nothing
             };
         }
-        Stage::Open => {}
+        Stage::Open | Stage::LastWords => {}
     }
     let silent_ms = now_ms.saturating_sub(session.heard_ms);
     let past = |since: Option<u64>, limit: u64| since.is_some_and(|at| now_ms >= at + limit);

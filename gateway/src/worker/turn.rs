@@ -18,6 +18,10 @@ use crate::session::{CloseReason, Io, Stage};
 /// that a session whose socket keeps up never meets its outbox's limit.
 const INBOX_BATCH: usize = 256;
 
+/// Sessions read in one turn. Chosen: at one command each some hundred microseconds of work, so that
+/// what they cause is sent, and the clock looked at, often enough.
+const SESSIONS_PER_TURN: usize = 256;
+
 /// Batches per turn, so that a busy inbox does not keep the sockets waiting.
 const BATCHES_PER_TURN: usize = 8;
 
@@ -39,13 +43,17 @@ impl Core {
         self.scheduler.run_immediates();
         self.run_timers();
         self.unpark();
-        woken.clear();
-        self.ready.take(woken);
+        if woken.is_empty() {
+            self.ready.take(woken);
+        }
         let mut more = false;
-        for &slot in woken.iter() {
+        // What does not fit into this turn is read in the next, after what this one caused was sent.
+        let count = woken.len().min(SESSIONS_PER_TURN);
+        for slot in woken.drain(..count) {
             more |= self.attend_guarded(slot);
             self.scheduler.run_next_ticks();
         }
+        more |= !woken.is_empty();
         self.scheduler.run_next_ticks();
         more |= self.drain_inbox();
         self.flush_touched();
@@ -69,7 +77,11 @@ impl Core {
                 "a session was ended by a panic; please report the lines above"
             );
             self.restore_buffers();
-            self.die(slot, CloseReason::Internal);
+            match super::endpoint_of(slot) {
+                // Its readiness was not used up, so nothing else would have it looked at again.
+                Some(endpoint) => self.look_again(endpoint),
+                None => self.die(slot, CloseReason::Internal),
+            }
             true
         })
     }
@@ -103,8 +115,8 @@ impl Core {
             return;
         }
         let now_ms = self.now_ms;
-        for slot in std::mem::take(&mut self.parked) {
-            let Some(session) = self.session(slot) else {
+        for id in std::mem::take(&mut self.parked) {
+            let Some(session) = self.find(id) else {
                 continue;
             };
             session.parked = false;

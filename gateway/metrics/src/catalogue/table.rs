@@ -22,8 +22,6 @@ catalogue! {
         "Sessions ended by text that was not UTF-8. Look at the client.";
     counter CloseClosed "session_close_closed_total" Sessions Info
         "Sessions that the peer ended in its protocol's way, by a close frame or /quit. Nothing to do.";
-    counter CloseTimedOut "session_close_close_timeout_total" Sessions Info
-        "Sessions whose peer did not finish the closing handshake within close_timeout. Harmless in small numbers.";
     counter CloseEnded "session_close_ended_total" Sessions Info
         "Sessions whose peer closed the connection. Nothing to do.";
     counter CloseHandshakeTimeout "session_close_handshake_timeout_total" Sessions Info
@@ -140,6 +138,8 @@ catalogue! {
         "Binary messages on a WebSocket that speaks JSON text. Look at the client.";
     counter ErrorsOther "command_errors_other_total" Errors Info
         "Commands refused for another reason; at log level debug each is named.";
+    counter AnswersTooLarge "command_answers_too_large_total" Commands Info
+        "Answers and pushes replaced by an error because no datagram, or no outbox, of the session could take them. Raise max_udp_datagram or max_outbox_bytes, or ask for less.";
     counter Joins "hub_joins_total" Times Info
         "Rooms and patterns joined.";
     counter Leaves "hub_leaves_total" Times Info
@@ -148,6 +148,8 @@ catalogue! {
         "Messages that got an offset in a room.";
     counter PublishesRepeated "hub_publishes_repeated_total" Messages Info
         "Publishes whose key had been seen: answered again, delivered to nobody.";
+    counter PublishEventsTooDeep "hub_publish_events_too_deep_total" Events Info
+        "Events of publish left out because listeners publish in answer to each other without end. Look at the listeners of the embedding program.";
     counter PublishesCongested "hub_publishes_congested_total" Messages Info
         "Publishes refused because a worker's inbox was full. Any rise: the gateway is at its limit.";
     counter HubMessages "hub_messages_fanned_out_total" Messages Info
