@@ -1,3 +1,5 @@
+//! The rules of an outbox, one test each; `tests/model` compares it with a naive one.
+
 use super::*;
 
 const LIMITS: OutboxLimits = OutboxLimits {

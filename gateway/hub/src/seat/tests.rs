@@ -1,3 +1,5 @@
+//! The rules of seats, one test each; `tests/model` compares them with a naive hub.
+
 use super::*;
 use crate::delivery::{Delivery, PresenceChange};
 use crate::hub::Publish;

@@ -37,7 +37,6 @@ pub struct ReadError {
     /// The page.
     pub path: PathBuf,
     /// What is wrong, and what to do.
-    #[source]
     pub problem: ReadProblem,
 }
 
