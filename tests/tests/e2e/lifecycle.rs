@@ -351,6 +351,7 @@ async fn who_begins_no_handshake_is_closed_where_there_is_one() {
     // Who has said something may be silent afterwards.
     let mut client = gateway.lines().await;
     client.ping().await;
+    gateway.reaches("sessions", 1).await;
     stays(Duration::from_millis(1500), || {
         match gateway.snapshot().value("sessions") {
             Some(1) => Ok(()),
@@ -406,15 +407,15 @@ async fn an_http_connection_without_requests_is_closed_after_a_while() {
 #[tokio::test]
 async fn connections_over_the_limit_are_refused_and_places_come_back() {
     let gateway = TestGateway::with(|config| config.limits.max_connections = 2);
-    let first = gateway.lines().await;
+    let mut first = gateway.lines().await;
     let mut second = gateway.lines().await;
+    first.ping().await;
     second.ping().await;
     let mut third = gateway.raw(gateway.tcp()).await;
     assert_eq!(third.read_to_end().await, b"");
     gateway
         .reaches("listener_connections_refused_total", 1)
         .await;
-    // Without a word it is no session yet that said something, but it took a place.
     drop(first);
     gateway.reaches("sessions", 1).await;
     let mut fourth = gateway.websocket().await;
