@@ -99,7 +99,8 @@ fn encode_message(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// A message of JSON of at least `size` bytes, as rooms carry it: names that recur, values that do not.
+/// A message of JSON of at least `size` bytes, as rooms carry it: names that recur, values that do
+/// not.
 fn json_message(size: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut number = 1_u32;

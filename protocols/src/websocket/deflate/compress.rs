@@ -1,8 +1,8 @@
 //! Compressing messages, each for itself (RFC 7692 §7.2.1).
 //!
 //! Whether to compress is decided here too: short messages are not worth it, and a result that is
-//! not smaller is not used. What is compressed for one [`Window`] serves everybody who agreed to it,
-//! so callers keep the result for the time of a delivery and call once, not once per member.
+//! not smaller is not used. What is compressed for one [`Window`] serves everybody who agreed to
+//! it, so callers keep the result for the time of a delivery and call once, not once per member.
 
 use std::fmt;
 

@@ -1,15 +1,15 @@
 //! A compressed message that comes in pieces.
 //!
-//! An inflater is 48 KiB, and a few bytes must not buy it: the first [`HELD_MAX`] bytes of a message
-//! are kept as they came, and only when more comes they go into an inflater of their own, as does
-//! everything after them. A message that is whole earlier is inflated at its end, at once.
+//! An inflater is 48 KiB, and a few bytes must not buy it: the first [`HELD_MAX`] bytes of a
+//! message are kept as they came, and only when more comes they go into an inflater of their own,
+//! as does everything after them. A message that is whole earlier is inflated at its end, at once.
 
 use super::inflate::{InflatePool, Inflater};
 use crate::websocket::Violation;
 use crate::websocket::message::Plain;
 
-/// So much of a message is kept before it is inflated. Chosen: most commands are smaller, and whoever
-/// makes us hold an inflater has sent a tenth of it, the ratio that is allowed elsewhere.
+/// So much of a message is kept before it is inflated. Chosen: most commands are smaller, and
+/// whoever makes us hold an inflater has sent a tenth of it, the ratio that is allowed elsewhere.
 pub(super) const HELD_MAX: usize = 4096;
 
 /// A compressed message so far; without pieces it owns nothing.
@@ -33,8 +33,8 @@ impl Compressed {
         Self { text, so_far: None }
     }
 
-    /// The most compressed bytes of a message whose content is at most `max_message`: an encoder may
-    /// make it a little longer (9 bits for each byte, when it only uses fixed codes), and flush
+    /// The most compressed bytes of a message whose content is at most `max_message`: an encoder
+    /// may make it a little longer (9 bits for each byte, when it only uses fixed codes), and flush
     /// between fragments. Empty blocks without end are too much.
     pub(in crate::websocket) const fn max_len(max_message: usize) -> usize {
         max_message.saturating_add(max_message / 4 + 64)

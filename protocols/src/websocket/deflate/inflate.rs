@@ -36,9 +36,9 @@ const FINAL: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
 /// Inflaters for the connections of one worker, each lent to a decoder for the time of a message.
 ///
-/// A message that lies whole in the input takes one only inside the call, so that there is one
-/// for the whole worker. One of which more than 4 KiB came and the end did not has its own, of about
-/// 48 KiB. An inflater that is lent to a decoder that is dropped goes with it.
+/// A message that lies whole in the input takes one only inside the call, so that there is one for
+/// the whole worker. One of which more than 4 KiB came and the end did not has its own, of about 48
+/// KiB. An inflater that is lent to a decoder that is dropped goes with it.
 pub struct InflatePool {
     idle: Vec<Inflater>,
     max_idle: usize,

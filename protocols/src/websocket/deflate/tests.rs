@@ -436,7 +436,8 @@ fn what_is_short_or_does_not_become_shorter_stays_as_it_is() {
     let mut eager = Compressor::new(1, 0);
     assert!(!eager.compress(b"", window, &mut out));
     for length in 1..40 {
-        // Whether so few equal bytes become shorter is the compressor's secret; that it is true is not.
+        // Whether so few equal bytes become shorter is the compressor's secret; that it is true is
+        // not.
         let mut out = Vec::new();
         let payload = vec![b'a'; length];
         let shorter = deflate(&payload, 1, 15).len() < length;
