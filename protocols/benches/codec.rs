@@ -4,6 +4,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use roomwire_protocols::websocket::deflate::{Compressor, DEFAULT_MAX_RATIO, InflatePool, Window};
 use roomwire_protocols::websocket::{self, Decoder, Item, Limits, Opcode};
 use roomwire_protocols::{command, event, json};
 
@@ -96,4 +97,52 @@ fn encode_message(bencher: Bencher<'_, '_>, size: usize) {
         event::message(&mut out, &view);
         black_box(out.len())
     });
+}
+
+/// A message of JSON of at least `size` bytes, as rooms carry it: names that recur, values that do
+/// not.
+fn json_message(size: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut number = 1_u32;
+    while out.len() < size {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (id, price) = (number >> 8, number % 10_000);
+        out.extend(format!(r#"{{"id":{id},"price":{price},"side":"buy"}},"#).bytes());
+    }
+    out.truncate(size);
+    out
+}
+
+#[divan::bench(args = [128, 512, 2048, 16_384])]
+fn compress_message(bencher: Bencher<'_, '_>, size: usize) {
+    let message = json_message(size);
+    let mut compressor = Compressor::default();
+    let mut out = Vec::with_capacity(size);
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
+        out.clear();
+        assert!(compressor.compress(black_box(&message), Window::Bits15, &mut out));
+        black_box(out.len())
+    });
+}
+
+#[divan::bench(args = [128, 512, 2048, 16_384])]
+fn inflate_message(bencher: Bencher<'_, '_>, size: usize) {
+    let mut payload = Vec::new();
+    let message = json_message(size);
+    assert!(Compressor::default().compress(&message, Window::Bits15, &mut payload));
+    let mut frame = Vec::new();
+    websocket::frame_compressed(&mut frame, Opcode::Text, &payload);
+    // A mask of zeros changes nothing but the header.
+    let header = frame.len() - payload.len();
+    frame[1] |= 0x80;
+    frame.splice(header..header, [0; 4]);
+    let mut pool = InflatePool::new(DEFAULT_MAX_RATIO, 1);
+    bencher
+        .counter(BytesCount::new(size))
+        .with_inputs(|| frame.clone())
+        .bench_local_refs(|input| {
+            let mut decoder = Decoder::new();
+            let item = decoder.next_inflating(input, &LIMITS, &mut pool);
+            assert!(matches!(black_box(item), Ok((_, Some(Item::Text(_))))));
+        });
 }

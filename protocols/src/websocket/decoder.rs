@@ -12,8 +12,9 @@
 //! Two things can be under way at once: a message (in fragments or in pieces), and inside it one
 //! control frame in pieces. An idle decoder owns neither.
 
+use super::deflate::InflatePool;
 use super::header::{self, Header, Opcode};
-use super::utf8::PartialText;
+use super::message::{Message, Plain};
 use super::{MAX_CONTROL_PAYLOAD, Violation, close, mask};
 
 /// What a peer sent.
@@ -42,6 +43,7 @@ pub struct Limits {
 
 /// Decodes what one client sends. Memory: 64 bytes, and only while something is incomplete its
 /// bytes so far (at most [`Limits::max_message`], and 125 for a control frame).
+/// Of a compressed message these are its first 4 KiB, and then what they inflate to and an inflater.
 #[derive(Debug, Default)]
 pub struct Decoder {
     phase: Phase,
@@ -88,14 +90,6 @@ impl Default for Phase {
     }
 }
 
-#[derive(Debug, Default)]
-enum Message {
-    #[default]
-    Absent,
-    Binary(Vec<u8>),
-    Text(PartialText),
-}
-
 #[derive(Debug)]
 struct Control {
     length: u8,
@@ -119,7 +113,8 @@ impl Decoder {
         between && matches!(self.message, Message::Absent) && self.control.is_none()
     }
 
-    /// Yields the next item and how many bytes of `input` were used up.
+    /// Yields the next item and how many bytes of `input` were used up, when no extension was
+    /// agreed.
     ///
     /// A frame that lies whole in `input` is unmasked there and yielded as a slice of it. Call
     /// again with the rest of `input` until there is no item: only that call gives back the buffer
@@ -132,15 +127,41 @@ impl Decoder {
         input: &'a mut [u8],
         limits: &Limits,
     ) -> Result<(usize, Option<Item<'a>>), Violation> {
+        self.advance(input, limits, None)
+    }
+
+    /// The same with permessage-deflate agreed: messages may come compressed and are yielded
+    /// inflated, under [`Limits::max_message`] and the limits of `pool`, from which an inflater is
+    /// lent for the time of a message.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); what is wrong inside a compressed message may show only when 4 KiB
+    /// of it came, or its end.
+    pub fn next_inflating<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limits: &Limits,
+        pool: &mut InflatePool,
+    ) -> Result<(usize, Option<Item<'a>>), Violation> {
+        self.advance(input, limits, Some(pool))
+    }
+
+    #[inline]
+    fn advance<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limits: &Limits,
+        mut pool: Option<&mut InflatePool>,
+    ) -> Result<(usize, Option<Item<'a>>), Violation> {
         self.release_yielded();
         let total = input.len();
         let mut rest = input;
         loop {
             if let Phase::Header { length, .. } = self.phase {
                 let parsed = if length == 0 {
-                    header::parse(rest)
+                    header::parse(rest, pool.is_some())
                 } else {
-                    self.resume(rest)
+                    self.resume(rest, pool.is_some())
                 };
                 let Some((header, used)) = parsed.map_err(|violation| self.end(violation))? else {
                     self.keep_header(rest);
@@ -170,16 +191,16 @@ impl Decoder {
                     key,
                     missing,
                 };
-                self.keep(opcode, piece, missing)
+                self.keep(opcode, piece, missing, limits, pool)
                     .map_err(|violation| self.end(violation))?;
                 return Ok((total, None));
             }
             self.phase = Phase::BETWEEN;
             if fin {
                 let consumed = total - after.len();
-                return Ok((consumed, Some(self.finish(opcode, piece)?)));
+                return Ok((consumed, Some(self.finish(opcode, piece, limits, pool)?)));
             }
-            self.keep(opcode, piece, 0)
+            self.keep(opcode, piece, 0, limits, pool.as_deref_mut())
                 .map_err(|violation| self.end(violation))?;
             rest = after;
         }
@@ -207,13 +228,13 @@ impl Decoder {
     }
 
     /// Reads a header that began in an earlier input. Its length counts from this input on.
-    fn resume(&self, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    fn resume(&self, input: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
         let Phase::Header { length, mut bytes } = self.phase else {
             return Ok(None);
         };
         let kept = usize::from(length);
         let filled = append(&mut bytes, kept, input);
-        let parsed = header::parse(bytes.get(..filled).unwrap_or_default())?;
+        let parsed = header::parse(bytes.get(..filled).unwrap_or_default(), deflate)?;
         // A header that was whole earlier would not have been kept, so its end lies in this input.
         Ok(parsed.map(|(header, length)| (header, length.saturating_sub(kept))))
     }
@@ -231,14 +252,14 @@ impl Decoder {
     fn admit(&mut self, header: &Header, limits: &Limits) -> Result<(), Violation> {
         let Header {
             fin,
+            compressed,
             opcode,
             payload,
             key,
         } = *header;
         if !opcode.is_control() {
-            self.admit_data(opcode)?;
-            let so_far = self.message.len() as u64;
-            if so_far.saturating_add(payload) > limits.max_message as u64 {
+            self.admit_data(opcode, compressed)?;
+            if !self.message.admits(payload, limits.max_message) {
                 return Err(Violation::MessageTooBig);
             }
             if self.frames as usize > limits.max_fragments {
@@ -257,20 +278,26 @@ impl Decoder {
 
     /// RFC 6455 §5.4: a message is one first frame and then continuations.
     #[inline]
-    fn admit_data(&mut self, opcode: Opcode) -> Result<(), Violation> {
+    fn admit_data(&mut self, opcode: Opcode, compressed: bool) -> Result<(), Violation> {
         match (opcode, self.frames) {
             (Opcode::Continuation, 0) => return Err(Violation::ContinuationWithoutMessage),
             (Opcode::Continuation, _) => {}
             (_, 1..) => return Err(Violation::MessageInterrupted),
-            (Opcode::Text, 0) => self.message = Message::Text(PartialText::default()),
-            (_, 0) => self.message = Message::Binary(Vec::new()),
+            (_, 0) => self.message = Message::new(opcode == Opcode::Text, compressed),
         }
         self.frames = self.frames.saturating_add(1);
         Ok(())
     }
 
     /// Keeps a piece of payload, of which `missing` more bytes are announced.
-    fn keep(&mut self, opcode: Opcode, piece: &[u8], missing: usize) -> Result<(), Violation> {
+    fn keep(
+        &mut self,
+        opcode: Opcode,
+        piece: &[u8],
+        missing: usize,
+        limits: &Limits,
+        pool: Option<&mut InflatePool>,
+    ) -> Result<(), Violation> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -278,30 +305,37 @@ impl Decoder {
             self.control.get_or_insert_default().push(piece);
             return Ok(());
         }
-        self.message.push(piece, missing)
+        self.message.push(piece, missing, limits.max_message, pool)
     }
 
     /// Yields what the last piece of payload completes: in place when nothing was kept before it.
     /// On a violation, and after a close frame, the decoder has ended.
-    fn finish<'a>(&'a mut self, opcode: Opcode, piece: &'a [u8]) -> Result<Item<'a>, Violation> {
+    fn finish<'a>(
+        &'a mut self,
+        opcode: Opcode,
+        piece: &'a [u8],
+        limits: &Limits,
+        pool: Option<&mut InflatePool>,
+    ) -> Result<Item<'a>, Violation> {
         if opcode.is_control() {
             return self.finish_control(opcode, piece);
         }
         self.frames = 0;
-        if self.message.len() > 0 {
-            let kept = self
-                .message
-                .push(piece, 0)
-                .and_then(|()| self.message.check_end());
-            kept.map_err(|violation| self.end(violation))?;
-            return self.message.item();
+        let text = match &self.message {
+            Message::Plain(plain) if plain.len() == 0 => matches!(plain, Plain::Text(_)),
+            Message::Absent | Message::Plain(_) | Message::Compressed(_) => {
+                let finished = self.message.finish(piece, limits.max_message, pool);
+                finished.map_err(|violation| self.end(violation))?;
+                return self.message.item();
+            }
+        };
+        self.message = Message::Absent;
+        if !text {
+            return Ok(Item::Binary(piece));
         }
-        match std::mem::take(&mut self.message) {
-            Message::Text(_) => match std::str::from_utf8(piece) {
-                Ok(text) => Ok(Item::Text(text)),
-                Err(_) => Err(self.end(Violation::TextNotUtf8)),
-            },
-            Message::Binary(_) | Message::Absent => Ok(Item::Binary(piece)),
+        match std::str::from_utf8(piece) {
+            Ok(text) => Ok(Item::Text(text)),
+            Err(_) => Err(self.end(Violation::TextNotUtf8)),
         }
     }
 
@@ -339,59 +373,6 @@ fn append(buffer: &mut [u8], filled: usize, input: &[u8]) -> usize {
         *free = *byte;
     }
     filled + count
-}
-
-impl Message {
-    /// Bytes so far.
-    #[inline]
-    const fn len(&self) -> usize {
-        match self {
-            Self::Absent => 0,
-            Self::Binary(bytes) => bytes.len(),
-            Self::Text(text) => text.len(),
-        }
-    }
-
-    /// Appends a piece of payload. Room is made for what is there, doubling as it grows, but never
-    /// for more than is announced: a header alone takes no memory.
-    fn push(&mut self, piece: &[u8], missing: usize) -> Result<(), Violation> {
-        let needed = self.len() + piece.len();
-        let announced = needed.saturating_add(missing);
-        match self {
-            Self::Absent => {}
-            Self::Binary(bytes) => {
-                if needed > bytes.capacity() {
-                    let target = announced.min(2 * bytes.capacity()).max(needed);
-                    bytes.reserve_exact(target - bytes.len());
-                }
-                bytes.extend_from_slice(piece);
-            }
-            Self::Text(text) => {
-                if needed > text.capacity() {
-                    let target = announced.min(2 * text.capacity()).max(needed);
-                    text.reserve(target - text.len());
-                }
-                text.push(piece).map_err(|_| Violation::TextNotUtf8)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that a message may end here.
-    fn check_end(&self) -> Result<(), Violation> {
-        self.item().map(|_| ())
-    }
-
-    fn item(&self) -> Result<Item<'_>, Violation> {
-        match self {
-            Self::Absent => Ok(Item::Binary(&[])),
-            Self::Binary(bytes) => Ok(Item::Binary(bytes)),
-            Self::Text(text) => match text.complete() {
-                Ok(text) => Ok(Item::Text(text)),
-                Err(_) => Err(Violation::TextNotUtf8),
-            },
-        }
-    }
 }
 
 impl Default for Control {
@@ -443,37 +424,4 @@ fn close_item(payload: &[u8]) -> Result<Item<'_>, Violation> {
     }
     let reason = std::str::from_utf8(reason).map_err(|_| Violation::CloseReasonNotUtf8)?;
     Ok(Item::Close(Some((code, reason))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn capacity(message: &Message) -> usize {
-        match message {
-            Message::Absent => 0,
-            Message::Binary(bytes) => bytes.capacity(),
-            Message::Text(text) => text.capacity(),
-        }
-    }
-
-    #[test]
-    fn memory_follows_what_came_and_never_exceeds_what_was_announced() {
-        const ANNOUNCED: usize = 10_000;
-        for mut message in [
-            Message::Binary(Vec::new()),
-            Message::Text(PartialText::default()),
-        ] {
-            let mut came = 0;
-            // Two-byte characters in pieces of seven bytes: every other piece ends inside one.
-            for piece in "é".repeat(ANNOUNCED / 2).as_bytes().chunks(7) {
-                came += piece.len();
-                message.push(piece, ANNOUNCED - came).unwrap();
-                assert_eq!(message.len(), came);
-                assert!((came - 1..=(2 * came).min(ANNOUNCED)).contains(&capacity(&message)));
-            }
-            assert_eq!(capacity(&message), ANNOUNCED);
-            assert!(message.item().is_ok());
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Frames that a server sends: never fragmented, never masked (RFC 6455 §5.1).
 
+use super::header::RSV1;
 use super::{MAX_CONTROL_PAYLOAD, Opcode};
 
 /// Most bytes that [`header`] appends.
@@ -10,7 +11,11 @@ const FIN: u8 = 0x80;
 /// Appends the header of a frame with `length` bytes of payload, in the shortest form.
 #[inline]
 pub fn header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
-    let first = FIN | opcode as u8;
+    start(out, FIN | opcode as u8, length);
+}
+
+#[inline]
+fn start(out: &mut Vec<u8>, first: u8, length: usize) {
     if let Ok(short @ 0..=125) = u8::try_from(length) {
         out.extend_from_slice(&[first, short]);
     } else if let Ok(medium) = u16::try_from(length) {
@@ -32,6 +37,17 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let payload = payload.get(..max).unwrap_or(payload);
     out.reserve(MAX_HEADER + payload.len());
     header(out, opcode, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a whole message whose `payload` [`Compressor::compress`] made (RFC 7692 §6). `opcode` is
+/// text or binary: control frames are never compressed.
+///
+/// [`Compressor::compress`]: super::deflate::Compressor::compress
+pub fn frame_compressed(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    debug_assert!(matches!(opcode, Opcode::Text | Opcode::Binary));
+    out.reserve(MAX_HEADER + payload.len());
+    start(out, FIN | RSV1 | opcode as u8, payload.len());
     out.extend_from_slice(payload);
 }
 

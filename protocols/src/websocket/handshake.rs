@@ -57,7 +57,7 @@ impl Rejected {
         header: Some(("sec-websocket-version", "13")),
     };
 
-    const fn bad(reason: &'static str) -> Self {
+    pub(super) const fn bad(reason: &'static str) -> Self {
         Self {
             status: 400,
             reason,

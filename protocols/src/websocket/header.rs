@@ -14,6 +14,9 @@ use super::{MAX_CONTROL_PAYLOAD, Violation};
 /// Two bytes, the longest length and the mask.
 pub(super) const MAX_LENGTH: usize = 14;
 
+/// The reserved bit that permessage-deflate gives a meaning (RFC 7692 §6).
+pub(super) const RSV1: u8 = 0x40;
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -55,6 +58,8 @@ impl Opcode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    /// RSV1 of a first data frame: the message is compressed (RFC 7692 §6).
+    pub(super) compressed: bool,
     pub(super) opcode: Opcode,
     /// Bytes of payload; at most 2^63 - 1, and 125 for a control frame.
     pub(super) payload: u64,
@@ -63,18 +68,25 @@ pub(super) struct Header {
 
 /// Reads a header from the beginning of `bytes` and tells its length. `None`: it is not whole yet.
 ///
+/// With `deflate` agreed RSV1 may be set on the first frame of a message, and nowhere else.
+///
 /// # Errors
 /// The first violation, in the order of the bytes, as soon as its byte is there.
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+pub(super) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
-    if first & 0x70 != 0 {
+    let reserved = first & 0x70;
+    if reserved != 0 && !(deflate && reserved == RSV1) {
         return Err(Violation::ReservedBits);
     }
     let fin = first & 0x80 != 0;
+    let compressed = reserved != 0;
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::UnknownOpcode)?;
+    if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(Violation::ReservedBits);
+    }
     if opcode.is_control() && !fin {
         return Err(Violation::ControlFragmented);
     }
@@ -98,6 +110,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> 
     Ok(Some((
         Header {
             fin,
+            compressed,
             opcode,
             payload,
             key: *key,

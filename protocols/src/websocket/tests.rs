@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits {
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Owned {
+pub(super) enum Owned {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -34,12 +34,12 @@ impl From<Item<'_>> for Owned {
     }
 }
 
-fn text(text: &str) -> Owned {
+pub(super) fn text(text: &str) -> Owned {
     Owned::Text(text.to_owned())
 }
 
 /// A masked frame as a client sends it, with the length in its shortest form.
-fn client(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn client(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![u8::from(fin) << 7 | opcode];
     match payload.len() {
         length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
@@ -63,7 +63,7 @@ fn client(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// What came of a stream: the items, and the violation that ended it.
-type Outcome = (Vec<Owned>, Option<Violation>);
+pub(super) type Outcome = (Vec<Owned>, Option<Violation>);
 
 /// Feeds the pieces as a session does: call until there is no item, then the next piece.
 fn decode_with<'p>(

@@ -44,6 +44,10 @@ violations! {
     ControlFragmented => PROTOCOL_ERROR "fragmented control frame",
     /// A control frame longer than 125 bytes (§5.5).
     ControlTooLong => PROTOCOL_ERROR "control frame over 125 bytes",
+    /// The compressed data of a message is malformed or cut off (RFC 7692 §7.2.2).
+    DeflateInvalid => INVALID_DATA "compressed data is invalid",
+    /// The message inflates to more than its compressed size allows; see `deflate::InflatePool`.
+    InflatedTooFar => TOO_BIG "message inflates too far",
     /// A length that would have fitted a shorter form (§5.2).
     LengthNotMinimal => PROTOCOL_ERROR "length not in its shortest form",
     /// A length with the highest of 64 bits set (§5.2).
@@ -54,7 +58,7 @@ violations! {
     MessageTooBig => TOO_BIG "message too big",
     /// A frame from the client is not masked (§5.1).
     NotMasked => PROTOCOL_ERROR "frame is not masked",
-    /// A reserved bit is set, though no extension was agreed (§5.2).
+    /// A reserved bit is set to which no agreed extension gives a meaning there (§5.2).
     ReservedBits => PROTOCOL_ERROR "reserved bit set",
     /// A text message is not UTF-8 (§8.1).
     TextNotUtf8 => INVALID_DATA "text is not UTF-8",
