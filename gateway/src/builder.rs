@@ -150,6 +150,12 @@ impl Builder {
         A: Future<Output = Reply> + Send + 'static,
     {
         let event = route_event(&method, path);
+        if self.router.has_custom(&method, path) {
+            let (path, reason) = (path.to_owned(), "it was given twice".to_owned());
+            self.mistake
+                .get_or_insert(StartError::Route { path, reason });
+            return self;
+        }
         let target = Target::Custom(Arc::from(event.as_str()));
         if let Err(error) = self.router.add(method, path, target) {
             let path = path.to_owned();

@@ -302,13 +302,18 @@ pub(crate) fn start(
     });
     hook_errors(&shared);
     let (finished, on_finished) = watch::channel(0);
-    let threads = spawn_all(&shared, bound.per_worker, finished)?;
-    let gateway = Gateway {
+    let mut gateway = Gateway {
         shared,
-        workers: Mutex::new(threads),
+        workers: Mutex::default(),
         finished: on_finished,
         trust,
     };
+    let threads = gateway
+        .workers
+        .get_mut()
+        .unwrap_or_else(PoisonError::into_inner);
+    // On an error the gateway is dropped, which ends the workers that did start.
+    spawn_all(&gateway.shared, bound.per_worker, finished, threads)?;
     gateway.shared.advance(Phase::Ready);
     gateway.shared.page.heartbeat(Clock::unix_ms());
     gateway.shared.page.set_ready(true);
@@ -475,10 +480,10 @@ fn spawn_all(
     shared: &Arc<Shared>,
     sockets: Vec<Sockets>,
     finished: watch::Sender<u16>,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
     let failed = |what| move |source| StartError::Os { what, source };
     let (ready, on_ready) = mpsc::sync_channel(sockets.len());
-    let mut threads = Vec::new();
     for (index, sockets) in sockets.into_iter().enumerate() {
         let id = WorkerId(u16::try_from(index).unwrap_or(u16::MAX));
         let lane = shared.page.lane(id.0).ok_or(StartError::Os {
@@ -507,15 +512,9 @@ fn spawn_all(
         let started = on_ready
             .recv()
             .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-        if let Err(source) = started {
-            shared.advance(Phase::Closing);
-            return Err(StartError::Os {
-                what: "a worker",
-                source,
-            });
-        }
+        started.map_err(failed("a worker"))?;
     }
-    Ok(threads)
+    Ok(())
 }
 
 fn run_worker(

@@ -36,6 +36,15 @@ impl LineDecoder {
         !self.discarding && self.partial.capacity() == 0
     }
 
+    /// Takes what came after the last line end, when the peer will send no more. `None` where that is
+    /// nothing, or the rest of a line that was too long.
+    pub fn finish(&mut self) -> Option<Vec<u8>> {
+        let yielded = std::mem::take(&mut self.yielded);
+        let partial = std::mem::take(&mut self.partial);
+        let discarding = std::mem::take(&mut self.discarding);
+        (!yielded && !discarding && !partial.is_empty()).then_some(partial)
+    }
+
     /// Yields the next line, without its end, and how many bytes of `input` were used up.
     ///
     /// Call again with the rest of `input` until there is no line: only that call gives back the
@@ -262,5 +271,20 @@ mod tests {
                 prop_assert_eq!(&decode([first, second], max).0, &expected, "cut at {}", cut);
             }
         }
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_is_given_when_no_more_comes() {
+        let mut decoder = LineDecoder::new();
+        assert_eq!(decoder.finish(), None);
+        assert_eq!(decoder.next(b"one\ntw", 10), (4, Some(Ok(&b"one"[..]))));
+        assert_eq!(decoder.next(b"tw", 10), (2, None));
+        assert_eq!(decoder.finish().as_deref(), Some(&b"tw"[..]));
+        assert_eq!(decoder.finish(), None);
+        assert!(matches!(
+            decoder.next(b"much too long", 4),
+            (_, Some(Err(_)))
+        ));
+        assert_eq!(decoder.finish(), None, "what was refused is not given");
     }
 }

@@ -125,6 +125,13 @@ impl Router {
         Ok(())
     }
 
+    /// Whether the embedding program has this route already.
+    pub(crate) fn has_custom(&self, method: &Method, path: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.path == path);
+        let mut methods = entry.into_iter().flat_map(|entry| &entry.methods);
+        methods.any(|(known, target)| known == method && matches!(target, Target::Custom(_)))
+    }
+
     /// Finds what answers `method` on `path`. HEAD is answered by what answers GET.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Match {
         let Ok(matched) = self.paths.at(path) else {

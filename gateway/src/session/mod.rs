@@ -274,6 +274,8 @@ pub(crate) struct Session {
     pub(crate) listener: u16,
     /// On the worker's list of sessions to flush.
     pub(crate) touched: bool,
+    /// The peer sends no more. It still gets what its last words caused in this turn.
+    pub(crate) input_over: bool,
     /// Not read from until its outbox is empty.
     pub(crate) paused: bool,
     /// Not read from until the hub's inboxes have room.

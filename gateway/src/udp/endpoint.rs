@@ -26,6 +26,9 @@ const BATCHES_PER_TURN: usize = 8;
 /// The kernel's buffers we ask for. Chosen: two batches of full receive slots.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// RFC 6335 §6: ports below are those of well-known services.
+const FIRST_CLIENT_PORT: u16 = 1024;
+
 /// A UDP socket registered with this worker's runtime.
 pub(crate) struct Endpoint {
     socket: UdpSocket,
@@ -204,6 +207,9 @@ impl Core {
                 return;
             };
             match socket.handler {
+                Handler::Echo if self.is_service(meta.addr) => {
+                    self.lane.increment(Id::UdpServicesRefused);
+                }
                 Handler::Echo => self.echo_datagrams(endpoint, received, meta),
                 Handler::Rooms => {
                     for datagram in received.chunks_mut(stride) {
@@ -216,6 +222,17 @@ impl Core {
                 Handler::Discard | Handler::Http => {}
             }
         }
+    }
+
+    /// Whether datagrams from there come from a service that would answer an echo, as if forged: two
+    /// services that answer each other do so for ever (RFC 862's known flaw).
+    fn is_service(&self, peer: SocketAddr) -> bool {
+        let mut ours = self
+            .shared
+            .listeners
+            .iter()
+            .filter(|it| it.protocol == "udp");
+        peer.port() < FIRST_CLIENT_PORT || ours.any(|it| it.address.port() == peer.port())
     }
 
     fn echo_datagrams(&self, endpoint: u16, received: &[u8], meta: &RecvMeta) {

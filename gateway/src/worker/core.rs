@@ -171,6 +171,7 @@ impl Core {
             stage: Stage::Open,
             listener: new.listener,
             touched: false,
+            input_over: false,
             paused: false,
             parked: false,
             pinged_ms: None,

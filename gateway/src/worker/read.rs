@@ -60,7 +60,9 @@ impl Core {
         let Some(session) = self.session(slot) else {
             return false;
         };
-        if session.paused || session.parked || matches!(session.stage, Stage::Dead(_)) {
+        let waits = session.paused || session.parked;
+        let over = session.input_over && session.is_open();
+        if waits || over || matches!(session.stage, Stage::Dead(_)) {
             return false;
         }
         if session.stash.is_empty() {
@@ -350,18 +352,51 @@ impl Core {
         input.len()
     }
 
-    /// The peer closed its side. What is queued is still sent.
+    /// The peer closed its side. A last line without an end counts, and what it caused is still
+    /// sent: the session ends in the next turn, when its own inbox has been fanned out.
     fn input_ended(&mut self, slot: u32) {
         let Some(session) = self.session(slot) else {
             return;
         };
         match session.stage {
-            Stage::Open if session.outbox.is_empty() => self.die(slot, CloseReason::Ended),
-            Stage::Open => self.closed_by_peer(slot, CloseReason::Ended),
+            Stage::Open => {}
             Stage::Ending {
                 reason, shut: true, ..
-            } => self.die(slot, reason),
-            Stage::LastWords | Stage::Ending { .. } | Stage::Dead(_) => {}
+            } => return self.die(slot, reason),
+            Stage::LastWords | Stage::Ending { .. } | Stage::Dead(_) => return,
+        }
+        session.input_over = true;
+        session.waker.wake_by_ref();
+        let mut wire = std::mem::replace(&mut session.wire, Wire::Lent);
+        match &mut wire {
+            Wire::Lines(decoder) => {
+                if let Some(line) = decoder.finish() {
+                    self.lane.increment(Id::LinesIn);
+                    self.command(slot, &line);
+                }
+            }
+            Wire::Chat(state) => {
+                if let Some(line) = state.lines.finish() {
+                    self.lane.increment(Id::LinesIn);
+                    self.chat_line(slot, &mut state.room, &line);
+                }
+            }
+            _ => {}
+        }
+        if let Some(session) = self.session(slot) {
+            session.wire = wire;
+        }
+    }
+
+    /// Ends a session whose input is over.
+    pub(crate) fn hang_up(&mut self, slot: u32) {
+        let Some(session) = self.session(slot) else {
+            return;
+        };
+        if session.outbox.is_empty() && session.is_open() {
+            self.die(slot, CloseReason::Ended);
+        } else {
+            self.closed_by_peer(slot, CloseReason::Ended);
         }
     }
 }

@@ -105,6 +105,13 @@ impl Core {
             self.output.arenas.seal();
             self.flush(slot);
         }
+        if self
+            .session(slot)
+            .is_some_and(|session| session.input_over && session.is_open())
+        {
+            self.hang_up(slot);
+            return false;
+        }
         self.read(slot);
         false
     }

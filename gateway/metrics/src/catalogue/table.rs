@@ -106,6 +106,8 @@ catalogue! {
         "Datagrams ignored: empty, or from a new address while max_udp_sessions was reached or the gateway drained.";
     counter UdpPortZero "udp_datagrams_port_zero_total" Datagrams Info
         "Datagrams from source port 0, which nobody can answer: forged. Ignored.";
+    counter UdpServicesRefused "udp_echo_services_refused_total" Datagrams Info
+        "Datagrams to an echo from a port where a service listens: forged, to have two services answer each other for ever. Ignored.";
     counter UdpErrors "udp_errors_total" Errors Info
         "Errors of UDP sockets, mostly unreachable peers. Many: look at the network.";
     counter UdpEvicted "udp_unproven_evicted_total" Sessions Info
