@@ -11,6 +11,7 @@
 mod api;
 mod crowd;
 mod embedding;
+mod hardening;
 mod lifecycle;
 mod malformed;
 mod matrix;
