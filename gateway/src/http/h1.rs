@@ -55,7 +55,7 @@ impl Body for Watched {
 /// which case the request in progress is the last.
 pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let limits = &connection.worker.shared.config.limits;
-    let watch = Watch::new(limits);
+    let watch = Watch::http1(limits);
     stream.report_to(Some(watch.activity()));
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let connection = Rc::clone(connection);

@@ -17,7 +17,7 @@ use roomwire_metrics::Id;
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::service::respond;
-use super::watch::{Answering, Watch};
+use super::watch::{Answering, FAREWELL, Verdict, Watch};
 use crate::session::Stream;
 
 /// Requests at once on one connection. Chosen: what browsers use, and what RFC 9113 §6.5.2 asks
@@ -39,13 +39,16 @@ const DATA_FRAME_BUDGET: usize = 8 * 1024 * 1024;
 /// Bytes of body sent without asking for flow-control capacity again.
 const CHUNK: usize = 16 * 1024;
 
+/// A connection as h2 drives it.
+type Served = h2::server::Connection<Stream, Bytes>;
+
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case GOAWAY is sent and the streams are finished.
 pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let worker = &connection.worker;
     let limits = &worker.shared.config.limits;
     let max_header = u32::try_from(limits.max_header.as_usize()).unwrap_or(u32::MAX);
-    let watch = Watch::new(limits);
+    let watch = Watch::http2(limits);
     stream.report_to(Some(watch.activity()));
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
@@ -77,7 +80,13 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
                 served.graceful_shutdown();
                 continue;
             }
-            verdict = verdict.as_mut() => return connection.judged(verdict),
+            verdict = verdict.as_mut() => {
+                connection.judged(verdict);
+                if verdict == Verdict::Idle {
+                    go_away(served).await;
+                }
+                return;
+            }
             _ = connection.closed() => return,
         };
         match request {
@@ -91,6 +100,13 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
             }
         }
     }
+}
+
+/// Tells the peer that no more is taken, so that it knows a request on its way was not looked at.
+async fn go_away(mut served: Served) {
+    served.graceful_shutdown();
+    // Accepting is what drives the connection; what comes now is refused by it.
+    drop(tokio::time::timeout(FAREWELL, served.accept()).await);
 }
 
 fn failed(connection: &Connection, error: &h2::Error) {

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
 use crate::config::Limits;
 use crate::session::{Activity, CloseReason};
 
@@ -47,6 +50,10 @@ pub(super) struct Watch {
     /// Requests that are being answered, until the last byte of their answer was given away.
     answering: Arc<AtomicUsize>,
     draining: Cell<bool>,
+    drained: Notify,
+    /// Whether bytes outside of an answer are the head of a request. Over HTTP/2 they may be frames
+    /// of any kind, and h2 bounds what a head may take.
+    minds_heads: bool,
     header_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
@@ -64,8 +71,19 @@ impl Drop for Answering {
 }
 
 impl Watch {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// Watches a connection of HTTP/2.
+    pub(super) fn http2(limits: &Limits) -> Self {
         Self {
+            minds_heads: false,
+            ..Self::http1(limits)
+        }
+    }
+
+    /// Watches a connection of HTTP/1.1.
+    pub(super) fn http1(limits: &Limits) -> Self {
+        Self {
+            drained: Notify::new(),
+            minds_heads: true,
             activity: Arc::default(),
             answering: Arc::default(),
             draining: Cell::new(false),
@@ -90,6 +108,7 @@ impl Watch {
     /// Looks more often from here on, and has no patience with connections that are only open.
     pub(super) fn drain(&self) {
         self.draining.set(true);
+        self.drained.notify_one();
     }
 
     /// Resolves when the connection is to be ended.
@@ -106,21 +125,30 @@ impl Watch {
         let (mut head, mut blocked, mut idle) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         let mut written = 0;
         loop {
+            let begun = Instant::now();
             let step = if self.draining.get() {
                 usual.min(FAREWELL)
             } else {
                 usual
             };
-            tokio::time::sleep(step).await;
-            let quiet = self.answering.load(Ordering::Relaxed) == 0;
-            let heard = self.activity.heard.load(Ordering::Relaxed);
+            tokio::select! {
+                () = tokio::time::sleep(step) => {}
+                // What was waited so far counts, but a drain has less patience.
+                () = self.drained.notified() => {}
+            }
+            let step = begun.elapsed();
             let now_written = self.activity.written.load(Ordering::Relaxed);
-            let stuck = self.activity.blocked.load(Ordering::Relaxed) && now_written == written;
+            let stuck = self.activity.blocked.load(Ordering::Relaxed);
+            let moving = now_written != written;
             written = now_written;
-            let more =
-                |held: bool, so_far: Duration| if held { so_far + step } else { Duration::ZERO };
+            // An answer that was given away whole may still be on its way out.
+            let quiet = self.answering.load(Ordering::Relaxed) == 0 && !moving && !stuck;
+            let heard = self.minds_heads && self.activity.heard.load(Ordering::Relaxed);
+            let more = |held: bool, so_far: Duration| {
+                if held { so_far + step } else { Duration::ZERO }
+            };
             head = more(quiet && heard, head);
-            blocked = more(stuck, blocked);
+            blocked = more(stuck && !moving, blocked);
             idle = more(quiet && !heard, idle);
             if blocked >= self.write_timeout {
                 return Verdict::Blocked;
@@ -131,7 +159,7 @@ impl Watch {
             if idle >= self.idle_timeout {
                 return Verdict::Idle;
             }
-            if self.draining.get() && idle >= FAREWELL.min(step) {
+            if self.draining.get() && idle >= FAREWELL.min(usual) {
                 return Verdict::Silent;
             }
         }
@@ -143,11 +171,11 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(&Limits::DEFAULT)
+        Watch::http1(&Limits::DEFAULT)
     }
 
     async fn after(watch: &Watch) -> (Verdict, u64) {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let verdict = watch.verdict().await;
         (verdict, begun.elapsed().as_secs())
     }
@@ -181,6 +209,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_ended_after_idle_http() {
         assert_eq!(after(&watch()).await, (Verdict::Idle, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_on_its_way_out_is_neither_idle_nor_silent() {
+        let watch = watch();
+        watch.drain();
+        let activity = watch.activity();
+        let writes = async {
+            for written in 1..100 {
+                activity.written.store(written, Ordering::Relaxed);
+                tokio::time::sleep(FAREWELL / 2).await;
+            }
+        };
+        tokio::select! {
+            verdict = watch.verdict() => panic!("{verdict:?}"),
+            () = writes => {}
+        }
+        assert_eq!(after(&watch).await.0, Verdict::Silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_http2_that_ask_nothing_are_no_slow_head() {
+        let watch = Watch::http2(&Limits::DEFAULT);
+        watch.activity().heard.store(true, Ordering::Relaxed);
+        assert_eq!(after(&watch).await, (Verdict::Idle, 60));
     }
 
     #[tokio::test(start_paused = true)]
