@@ -280,7 +280,6 @@ async fn a_drain_ends_each_event_stream_with_its_last_chunk() {
 }
 
 #[tokio::test]
-#[ignore = "open: an answer counts as written when it is buffered"]
 async fn a_drain_waits_for_an_answer_that_is_still_being_written() {
     let gateway = TestGateway::with(|config| {
         config.rooms.history.messages = 1000;
@@ -330,7 +329,6 @@ async fn an_http_peer_that_takes_nothing_is_ended_after_the_write_timeout() {
 }
 
 #[tokio::test]
-#[ignore = "open: an answer counts as written when it is buffered"]
 async fn an_http_peer_that_takes_nothing_is_not_mistaken_for_an_idle_one() {
     let gateway = TestGateway::with(|config| {
         config.limits.write_timeout = Span::seconds(2);
@@ -348,7 +346,6 @@ async fn an_http_peer_that_takes_nothing_is_not_mistaken_for_an_idle_one() {
 }
 
 #[tokio::test]
-#[ignore = "open: every frame is taken for a slow head"]
 async fn an_http2_connection_on_which_nothing_is_asked_is_closed() {
     let gateway = TestGateway::with(|config| {
         config.limits.idle_http = Span::seconds(1);
@@ -367,7 +364,6 @@ async fn an_http2_connection_on_which_nothing_is_asked_is_closed() {
 }
 
 #[tokio::test]
-#[ignore = "open: every frame is taken for a slow head"]
 async fn an_http2_connection_on_which_nothing_is_asked_holds_up_no_drain() {
     let gateway = TestGateway::with(|config| {
         // Only the drain may end it; with a short limit connections are looked at more often.
@@ -488,7 +484,6 @@ async fn all_from_a_gap(client: &mut Client, last: u64) {
 }
 
 #[tokio::test]
-#[ignore = "open: every frame is taken for a slow head"]
 async fn an_http2_connection_is_kept_for_idle_http_whatever_frames_come() {
     let gateway = TestGateway::with(|config| {
         config.limits.header_timeout = Span::millis(200);
