@@ -60,4 +60,3 @@ pub use rooms::{Rooms, SendError};
 pub use roomwire_hub::emitter;
 pub use running::{Drained, Gateway, StartError};
 pub use session::{ClientId, CloseInfo, CloseReason, Fault};
-pub use worker::ConnectionInfo;

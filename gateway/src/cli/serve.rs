@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -47,7 +48,7 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(instance) = &arguments.instance {
         config.gateway.instance.clone_from(instance);
     }
-    log();
+    log()?;
     let gateway = Gateway::builder().config(config).start()?;
     if arguments.print_addresses {
         terminal::print(addresses(&gateway)?.as_bytes())?;
@@ -63,13 +64,17 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn log() {
-    let filter = EnvFilter::try_from_env("ROOMWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+fn log() -> anyhow::Result<()> {
+    let wanted = std::env::var("ROOMWIRE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::builder()
+        .parse(&wanted)
+        .with_context(|| format!("ROOMWIRE_LOG={wanted} is not a filter such as info or debug"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    Ok(())
 }
 
 fn addresses(gateway: &Gateway) -> anyhow::Result<String> {

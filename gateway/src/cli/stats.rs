@@ -13,6 +13,9 @@ use super::terminal;
 use crate::config::Span;
 use crate::lifecycle::Clock;
 
+/// Below this the rates say nothing, and looking costs more than what is looked at.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Prints the counters of a gateway. Works as well when it hangs, and after it died.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,7 +43,7 @@ pub(super) struct StatsArgs {
     #[arg(long)]
     all: bool,
     /// With --watch: end after this many looks
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "watch")]
     count: Option<u64>,
 }
 
@@ -88,7 +91,7 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
         }
         previous = Some((snapshot, now));
         if left > 0 {
-            thread::sleep(arguments.interval.get());
+            thread::sleep(arguments.interval.get().max(SHORTEST_INTERVAL));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -46,23 +46,23 @@ impl fmt::Debug for Control {
 
 /// One session in a listing.
 #[derive(Clone, Debug, Serialize)]
-pub struct ConnectionInfo {
+pub(crate) struct ConnectionInfo {
     /// The client id.
-    pub id: String,
+    pub(crate) id: String,
     /// The protocol it speaks.
-    pub wire: &'static str,
+    pub(crate) wire: &'static str,
     /// The listener it came by.
-    pub listener: String,
+    pub(crate) listener: String,
     /// The peer's address.
-    pub peer: String,
+    pub(crate) peer: String,
     /// The name it gave itself.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The rooms and patterns it is in.
-    pub rooms: Vec<String>,
+    pub(crate) rooms: Vec<String>,
     /// When it came, in milliseconds since 1970.
-    pub since_ms: u64,
+    pub(crate) since_ms: u64,
     /// Bytes waiting to be sent to it.
-    pub queued_bytes: usize,
+    pub(crate) queued_bytes: usize,
 }
 
 impl Core {

@@ -33,8 +33,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::arena::{Arenas, Run, Slice};
-pub use self::control::ConnectionInfo;
-pub(crate) use self::control::Control;
+pub(crate) use self::control::{ConnectionInfo, Control};
 pub(crate) use self::core::{Core, NewSession};
 pub(crate) use self::ready::{ReadyQueue, SlotWaker};
 use self::say::frame;
