@@ -231,11 +231,11 @@ impl Gateway {
         Ok(drained)
     }
 
-    fn sessions(&self) -> u64 {
-        self.snapshot().value("sessions").unwrap_or(0)
+    fn sessions(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
     }
 
-    /// True once nobody is left. The counters lag by a turn, which is as late as a poll may be.
+    /// True once nobody is left.
     fn is_drained(&self) -> bool {
         self.sessions() == 0
     }
@@ -294,6 +294,7 @@ pub(crate) fn start(
         listeners: bound.addresses,
         router,
         admission: Admission::new(max_connections),
+        sessions: AtomicUsize::new(0),
         udp_places: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         workers,

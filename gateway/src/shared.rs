@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<BoundAddress>,
     pub(crate) router: Router,
     pub(crate) admission: Admission,
+    /// Sessions of all workers. The counter page says the same, but a turn later.
+    pub(crate) sessions: AtomicUsize,
     /// UDP peers with a proven address, of all workers.
     pub(crate) udp_places: AtomicUsize,
     /// A worker failed, which ended the gateway.

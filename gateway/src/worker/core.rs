@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use roomwire_hub::emitter::Scheduler;
@@ -188,6 +189,7 @@ impl Core {
             slot_waker,
             waker,
         });
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.lane.increment(Id::SessionsOpened);
         self.lane.gauge_add(Id::Sessions, 1);
         self.emit_connection(slot);
@@ -339,6 +341,7 @@ impl Core {
                 debug_assert!(false, "only dead sessions are reaped");
                 continue;
             };
+            self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
             if let Io::Datagram { endpoint, .. } = session.io {
                 let key = (endpoint, session.peer);
                 // The address may have a new session already.
