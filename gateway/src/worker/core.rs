@@ -152,12 +152,14 @@ impl Core {
         }
     }
 
-    /// Adds a session and has it looked at in the next turn. `None` when this worker is full or ends.
+    /// Adds a session and has it looked at in the next turn. `None`, counted, when this worker is
+    /// full or ends; what the session was made of is dropped.
     pub(crate) fn add(&mut self, new: NewSession) -> Option<ClientId> {
-        let slot = u32::try_from(self.sessions.vacant_key()).ok()?;
-        if slot >= ClientId::MAX_SLOTS || self.closing {
+        let vacant = u32::try_from(self.sessions.vacant_key()).ok();
+        let Some(slot) = vacant.filter(|&slot| slot < ClientId::MAX_SLOTS && !self.closing) else {
+            self.lane.increment(Id::SessionsRefused);
             return None;
-        }
+        };
         self.generation = self.generation.wrapping_add(1);
         let slot_waker = SlotWaker::new(&self.ready, slot);
         let waker = Waker::from(Arc::clone(&slot_waker));

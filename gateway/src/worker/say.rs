@@ -77,15 +77,7 @@ impl Core {
 
     /// Queues one JSON object. Sessions that do not speak `roomwire.v1` are not told.
     pub(crate) fn say(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(session) = self.sessions.get(slot as usize) else {
-            return;
-        };
-        let framing = session.framing;
-        let mut json = std::mem::take(&mut self.output.scratch);
-        json.clear();
-        encode(&mut json);
-        self.send_fitting(slot, None, framing, &json);
-        self.output.scratch = json;
+        self.say_answer(slot, None, encode);
     }
 
     /// Queues the answer to a command. What no outbox or datagram of the session can take is

@@ -72,15 +72,17 @@ impl Core {
         let attended = catch_unwind(AssertUnwindSafe(|| self.attend(slot)));
         attended.unwrap_or_else(|_| {
             self.lane.increment(Id::SessionPanics);
-            tracing::error!(
-                slot,
-                "a session was ended by a panic; please report the lines above"
-            );
             self.restore_buffers();
             match super::endpoint_of(slot) {
                 // Its readiness was not used up, so nothing else would have it looked at again.
-                Some(endpoint) => self.look_again(endpoint),
-                None => self.die(slot, CloseReason::Internal),
+                Some(endpoint) => {
+                    tracing::error!("a panic lost datagrams; please report the lines above");
+                    self.look_again(endpoint);
+                }
+                None => {
+                    tracing::error!("a panic ended a session; please report the lines above");
+                    self.die(slot, CloseReason::Internal);
+                }
             }
             true
         })

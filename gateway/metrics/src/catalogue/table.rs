@@ -10,6 +10,8 @@ catalogue! {
         "Sessions begun on any wire since the start. Opened minus closed equals sessions; a rise without a rise of sessions means clients reconnect in a loop.";
     counter SessionsClosed "sessions_closed_total" Sessions Info
         "Sessions that ended, for any reason; the session_close_… counters say why.";
+    counter SessionsRefused "sessions_refused_total" Sessions Info
+        "Sessions that were not begun because their worker was full or ending. Outside of a shutdown: add workers.";
     gauge Sessions "sessions" Sessions Info
         "Sessions open now, HTTP connections, event streams and long polls included. Near max_connections: raise it together with the limit on open files.";
     counter SessionsPaused "sessions_paused_total" Times Info
