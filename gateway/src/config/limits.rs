@@ -41,8 +41,9 @@ limits! {
     /// The largest message, command or line taken from a peer, whatever the wire. Default 64KiB,
     /// from 1KiB to 64MiB. Worst case: this much for each session that leaves one unfinished.
     max_message: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => LARGEST_MESSAGE;
-    /// Frames in one WebSocket message. Default 1024, from 1 to 1000000. Worst case: no memory, the
-    /// parts are joined as they come; it bounds the work that empty frames can cause.
+    /// Frames in one WebSocket message, not counting an empty one that ends it. Default 1024, from 1
+    /// to 1000000. Worst case: no memory, the parts are joined as they come; it bounds the work that
+    /// empty frames can cause.
     max_fragments: usize = 1024, 1 => 1_000_000;
     /// What may wait to be written to one session, in bytes. Default 1MiB, or twice `max_message`
     /// where that is more; from 4KiB to 1GiB. Worst case: this much for each session, though a

@@ -37,7 +37,8 @@ pub enum Item<'a> {
 pub struct Limits {
     /// Most bytes of payload, all fragments together. Checked before the payload is buffered.
     pub max_message: usize,
-    /// Most data frames in one message, the first included; at least 1.
+    /// Most data frames in one message, the first included; at least 1. One more may end it if it
+    /// is empty: that is how those end a message who did not know which frame would be the last.
     pub max_fragments: usize,
 }
 
@@ -262,7 +263,8 @@ impl Decoder {
             if !self.message.admits(payload, limits.max_message) {
                 return Err(Violation::MessageTooBig);
             }
-            if self.frames as usize > limits.max_fragments {
+            let counts = payload > 0 || !fin;
+            if counts && self.frames as usize > limits.max_fragments {
                 return Err(Violation::TooManyFragments);
             }
         }

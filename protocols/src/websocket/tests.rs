@@ -312,18 +312,23 @@ fn the_size_of_a_message_is_refused_from_its_header() {
 
 #[test]
 fn the_number_of_fragments_is_limited() {
-    let fragments = |count: usize| -> Vec<Vec<u8>> {
-        (0..count)
-            .map(|index| client(index + 1 == count, if index == 0 { 2 } else { 0 }, b""))
-            .collect()
+    let fragments = |count: usize, last: &[u8]| -> Vec<Vec<u8>> {
+        let opcode = |index| if index == 0 { 2 } else { 0 };
+        let mut frames: Vec<_> = (1..count)
+            .map(|nth| client(false, opcode(nth - 1), b""))
+            .collect();
+        frames.push(client(true, opcode(count - 1), last));
+        frames
     };
-    accept(&fragments(4), &[Owned::Binary(Vec::new())]);
-    refuse(&fragments(5), &[], Violation::TooManyFragments);
-    let twice = [fragments(4), fragments(4)].concat();
-    accept(
-        &twice,
-        &[Owned::Binary(Vec::new()), Owned::Binary(Vec::new())],
-    );
+    let whole = [Owned::Binary(b"x".to_vec())];
+    accept(&fragments(4, b"x"), &whole);
+    refuse(&fragments(5, b"x"), &[], Violation::TooManyFragments);
+    let twice = [fragments(4, b"x"), fragments(4, b"x")].concat();
+    accept(&twice, &[whole.clone(), whole].concat());
+    // An empty frame that ends the message brings nothing and is not counted; one that does not
+    // end it is.
+    accept(&fragments(5, b""), &[Owned::Binary(Vec::new())]);
+    refuse(&fragments(6, b""), &[], Violation::TooManyFragments);
 }
 
 #[test]
