@@ -19,5 +19,6 @@ mod request;
 mod rooms;
 mod slow;
 mod strangers;
+mod websocket;
 mod wire;
 mod witness;
