@@ -3,6 +3,7 @@
 //! The loads run on threads of their own; here is one task that waits, for the clock, for Ctrl-C and
 //! for the first failure. A run that ends early ends as others do: what was measured is reported.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, stderr};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ use crate::client::trust;
 
 /// How often it is looked whether something has happened.
 const TICK: Duration = Duration::from_millis(20);
+/// How often the server's memory is looked at while it has load. Reading it costs the load generator's
+/// core 50 µs.
+const WATCH: Duration = Duration::from_millis(200);
 /// How long no connection may become ready before the run is given up.
 const OPEN_PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is in flight at the end may take to arrive.
@@ -50,7 +54,7 @@ const OWN_DESCRIPTORS: u64 = 512;
 /// # Errors
 /// Where nothing could be measured at all: no address, no trust, too few descriptors.
 pub(super) fn measure(plan: Plan) -> anyhow::Result<Report> {
-    raise_descriptors(plan.connections)?;
+    raise_descriptors(plan.connections + plan.stalled)?;
     let target = Arc::new(target(&plan)?);
     let mask = target.mask;
     let run = |plan| Run::new(plan, target);
@@ -87,7 +91,8 @@ fn target(plan: &Plan) -> anyhow::Result<Target> {
     Ok(Target {
         address: resolve(url.host(), url.port())?,
         tls,
-        upgrade: Upgrade::new(&url.authority(), &plan.path, subprotocol),
+        upgrade: Upgrade::new(&url.authority(), &plan.path, subprotocol, plan.deflate),
+        is_socketio: plan.protocol == Protocol::Socketio,
         mask,
     })
 }
@@ -198,6 +203,8 @@ impl Run {
             window.memory.after = runtime.block_on(self.settle());
         }
         window.failure = self.shared.failure().map(str::to_owned);
+        window.deflating = self.plan.deflate.then(|| self.shared.deflating());
+        window.inflated = self.shared.inflated();
         self.progress.clear();
         let whole = whole.context("there is no thread")?;
         let outcome = whole.outcome(&self.plan, &window);
@@ -209,10 +216,13 @@ impl Run {
         thread: usize,
         load: L,
     ) -> anyhow::Result<JoinHandle<anyhow::Result<L>>> {
-        let publisher = usize::from(self.plan.mode == Mode::Fanout && thread == 0);
+        let besides = match (self.plan.mode, thread) {
+            (Mode::Fanout, 0) => 1 + self.plan.stalled,
+            _ => 0,
+        };
         let wanted = match self.plan.standing() {
             0 => 0,
-            _ => self.plan.share(thread) + publisher,
+            _ => self.plan.share(thread) + besides,
         };
         let (target, shared) = (Arc::clone(&self.target), Arc::clone(&self.shared));
         let net = Net::new(thread, wanted, target, shared)?;
@@ -241,8 +251,8 @@ impl Run {
             ..Window::default()
         };
         let mut ended = self.open(&mut interrupt).await;
-        let is_raw = self.plan.mode == Mode::Fanout && self.plan.protocol == Protocol::Raw;
-        if ended == Wait::Done && is_raw {
+        let is_silent = self.plan.protocol != Protocol::Roomwire;
+        if ended == Wait::Done && self.plan.mode == Mode::Fanout && is_silent {
             ended = self.pause("settling", ENTRY, &mut interrupt).await;
         }
         if ended == Wait::Done {
@@ -256,7 +266,10 @@ impl Run {
             let began = Instant::now();
             self.shared.enter(Phase::Measure);
             let duration = self.plan.duration;
-            ended = self.pause("measuring", duration, &mut interrupt).await;
+            ended = tokio::select! {
+                ended = self.pause("measuring", duration, &mut interrupt) => ended,
+                never = self.watch(&mut memory.highest) => match never {},
+            };
             self.shared.enter(Phase::Drain);
             window.length = began.elapsed();
             let now = self.processes.cpu();
@@ -320,6 +333,14 @@ impl Run {
             if self.shared.failure().is_some() {
                 return Wait::Failed;
             }
+        }
+    }
+
+    /// Notes the highest memory of the server.
+    async fn watch(&self, highest: &mut Option<u64>) -> Infallible {
+        loop {
+            *highest = (*highest).max(self.processes.memory());
+            sleep(WATCH).await;
         }
     }
 

@@ -12,12 +12,14 @@ use std::time::Duration;
 use roomwire_protocols::websocket::Opcode;
 use rustix::event::epoll::{Event, EventFlags};
 
-use super::frame;
+use super::frame::{self, Frame, FrameError};
+use super::inflate::Inflater;
 use super::link::Stage;
 use super::net::{End, Net, TIMER, WAKER};
 use super::plan::Plan;
 use super::report::{Outcome, Window};
 use super::shared::Phase;
+use super::socketio::{self, Packet};
 use super::stream::Got;
 
 /// Holds 256 frames of a kilobyte; larger reads stop paying.
@@ -64,12 +66,18 @@ pub(super) struct Driver<L> {
     net: Net,
     load: L,
     buffer: Box<[u8]>,
+    inflater: Inflater,
 }
 
 impl<L: Load> Driver<L> {
     pub(super) fn new(net: Net, load: L) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { net, load, buffer }
+        Self {
+            net,
+            load,
+            buffer,
+            inflater: Inflater::new(),
+        }
     }
 
     /// Runs until the phase `Stop`, or until all is drained.
@@ -89,6 +97,7 @@ impl<L: Load> Driver<L> {
             self.reap();
             let is_over = phase == Phase::Drain && self.load.is_drained(&self.net);
             if is_over || phase == Phase::Stop {
+                self.net.shared.add_inflated(self.inflater.inflated());
                 return Ok(self.load);
             }
             events.clear();
@@ -198,10 +207,12 @@ impl<L: Load> Driver<L> {
         let mut done = 0;
         if self.net.stage(key) == Some(Stage::Upgrading) {
             match self.net.target.upgrade.check(bytes) {
-                Ok(Some(head)) => {
-                    done = head;
-                    self.net.on_upgraded(key);
-                    self.load.on_open(key, &mut self.net);
+                Ok(Some(opening)) => {
+                    done = opening.length;
+                    self.net.on_upgraded(key, opening);
+                    if !self.net.target.is_socketio {
+                        self.on_ready(key);
+                    }
                 }
                 Ok(None) => return 0,
                 Err(error) => {
@@ -210,26 +221,26 @@ impl<L: Load> Driver<L> {
                 }
             }
         }
-        let is_open = self.net.stage(key) == Some(Stage::Open);
         let now = self.net.now();
         loop {
             match frame::parse(bytes.get(done..).unwrap_or_default()) {
                 Ok(Some(frame)) => {
                     done += frame.length;
-                    match frame.opcode {
-                        Opcode::Text | Opcode::Binary if is_open => {
-                            self.load.on_message(key, frame.payload, now);
+                    let handled = match frame.opcode {
+                        Opcode::Text | Opcode::Binary => self.on_message(key, frame, now),
+                        Opcode::Ping => {
+                            self.net.pong(key, frame.payload);
+                            Ok(())
                         }
-                        Opcode::Ping if is_open => self.net.pong(key, frame.payload),
                         Opcode::Close => {
                             self.net.on_close_frame(key, frame.payload);
                             return bytes.len();
                         }
-                        Opcode::Text
-                        | Opcode::Binary
-                        | Opcode::Continuation
-                        | Opcode::Ping
-                        | Opcode::Pong => {}
+                        Opcode::Continuation | Opcode::Pong => Ok(()),
+                    };
+                    if let Err(why) = handled {
+                        self.net.end(key, End::Lost(why));
+                        return bytes.len();
                     }
                 }
                 Ok(None) => return done,
@@ -239,5 +250,38 @@ impl<L: Load> Driver<L> {
                 }
             }
         }
+    }
+
+    fn on_ready(&mut self, key: usize) {
+        self.net.on_ready(key);
+        self.load.on_open(key, &mut self.net);
+    }
+
+    /// What the load does not hear of is answered here. The error is why the link cannot be used.
+    fn on_message(&mut self, key: usize, frame: Frame<'_>, now: u64) -> Result<(), String> {
+        let Some(link) = self.net.links.get(key) else {
+            return Ok(());
+        };
+        let (stage, deflate) = (link.stage, link.deflate);
+        if stage == Stage::Closing {
+            return Ok(());
+        }
+        let payload = match (frame.compressed, deflate) {
+            (false, _) => frame.payload,
+            (true, true) => (self.inflater.inflate(frame.payload)).map_err(|it| it.to_string())?,
+            (true, false) => return Err(FrameError::Reserved.to_string()),
+        };
+        if !self.net.target.is_socketio {
+            self.load.on_message(key, payload, now);
+            return Ok(());
+        }
+        match (socketio::packet(payload), stage) {
+            (Packet::Event, Stage::Open) => self.load.on_message(key, payload, now),
+            (Packet::Ping, _) => self.net.say(key, socketio::PONG),
+            (Packet::Open, Stage::Greeting) => self.net.say(key, socketio::CONNECT),
+            (Packet::Connected, Stage::Greeting) => self.on_ready(key),
+            _ => return Err("the server says something that Socket.IO does not know".to_owned()),
+        }
+        Ok(())
     }
 }

@@ -9,9 +9,10 @@ use super::driver::Load;
 use super::frame;
 use super::latency::Latency;
 use super::net::{End, Net};
-use super::plan::Plan;
+use super::plan::{Plan, Protocol};
 use super::report::{Outcome, Window};
 use super::shared::Phase;
+use super::socketio;
 
 /// The echo load of one thread.
 pub(super) struct Echo {
@@ -39,7 +40,14 @@ impl Echo {
         } else {
             Opcode::Text
         };
-        let payload: Vec<u8> = (b'a'..=b'z').cycle().take(plan.size).collect();
+        let payload = match plan.protocol {
+            Protocol::Socketio => {
+                let (before, after) = socketio::event("echo");
+                let argument = plan.content.plain(plan.size, true);
+                [before.as_bytes(), &argument, after.as_bytes()].concat()
+            }
+            Protocol::Raw | Protocol::Roomwire => plan.content.plain(plan.size, false),
+        };
         let mut burst = Vec::new();
         frame::append(&mut burst, opcode, &payload, mask);
         let frame_length = burst.len();

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use roomwire_protocols::websocket::Opcode;
 use serde_json::json;
 
+use super::content::{DIGITS, MARK, Numbered};
 use super::driver::Load;
 use super::frame;
 use super::latency::Latency;
@@ -18,13 +19,8 @@ use super::net::{End, Net};
 use super::plan::{MAX_IN_FLIGHT, Pace, Plan, Protocol};
 use super::report::{Outcome, Window};
 use super::shared::Phase;
+use super::socketio;
 use crate::client::json_string;
-
-/// What stands before the number of a publication.
-const MARK: &[u8] = b"rwb:";
-const DIGITS: usize = 16;
-/// The smallest payload that can be told from others: mark, number, and the quotes of a JSON string.
-pub(super) const MIN_PAYLOAD: usize = MARK.len() + DIGITS + 2;
 
 /// What all threads know of the publications.
 #[derive(Debug)]
@@ -142,22 +138,11 @@ struct Template {
 
 impl Template {
     fn new(plan: &Plan, mask: [u8; 4]) -> Self {
-        let mut text = Vec::new();
-        let (before, after) = match plan.protocol {
-            Protocol::Raw => (String::new(), ""),
-            Protocol::Roomwire => {
-                let room = json_string(&plan.room);
-                let publish = format!(r#"{{"type":"publish","room":{room},"data":""#);
-                (publish, r#""}"#)
-            }
-        };
-        text.extend_from_slice(before.as_bytes());
-        text.extend_from_slice(MARK);
-        let number = text.len();
-        let quotes = if plan.protocol == Protocol::Raw { 0 } else { 2 };
-        let filling = plan.size.saturating_sub(MARK.len() + quotes);
-        text.resize(number + filling, b'0');
-        text.extend_from_slice(after.as_bytes());
+        let (before, after) = around(plan);
+        let is_quoted = plan.protocol != Protocol::Raw;
+        let Numbered { payload, mark } = plan.content.numbered(plan.size, is_quoted);
+        let text = [before.as_bytes(), &payload, after.as_bytes()].concat();
+        let number = before.len() + mark + MARK.len();
         let mut frame = Vec::new();
         let start = frame::append(&mut frame, Opcode::Text, &text, mask);
         let mut rotated = mask;
@@ -167,6 +152,14 @@ impl Template {
             digits: start + number,
             mask: rotated,
         }
+    }
+
+    /// How far before the end of a delivery the mark stands. The gateway closes an object behind the
+    /// payload, Socket.IO an array.
+    fn mark_from_end(plan: &Plan) -> usize {
+        let is_quoted = plan.protocol != Protocol::Raw;
+        let mark = plan.content.numbered(plan.size, is_quoted).mark;
+        plan.size - mark.min(plan.size) + usize::from(is_quoted)
     }
 
     /// Appends the publication with this number.
@@ -185,12 +178,24 @@ impl Template {
     }
 }
 
-/// The number in a message; `None` where there is no mark.
+/// What is sent before and behind a payload.
+fn around(plan: &Plan) -> (String, &'static str) {
+    match plan.protocol {
+        Protocol::Raw => (String::new(), ""),
+        Protocol::Roomwire => {
+            let room = json_string(&plan.room);
+            let publish = format!(r#"{{"type":"publish","room":{room},"data":"#);
+            (publish, "}")
+        }
+        Protocol::Socketio => socketio::event("publish"),
+    }
+}
+
+/// The number in a message; `None` where there is no mark. It is looked for where it usually is
+/// first.
 #[inline]
-fn number_in(message: &[u8], size: usize) -> Option<u64> {
-    // A raw payload is the whole message and begins with the mark; a JSON string has a quote before
-    // it and a brace behind, which comes to the same place seen from the end.
-    let usual = message.len().checked_sub(size)?;
+fn number_in(message: &[u8], mark_from_end: usize) -> Option<u64> {
+    let usual = message.len().checked_sub(mark_from_end)?;
     let after = |at: usize| message.get(at..)?.strip_prefix(MARK);
     let digits = after(usual).or_else(|| {
         let at = message.windows(MARK.len()).position(|four| four == MARK)?;
@@ -208,14 +213,20 @@ pub(super) struct Fanout {
     board: Arc<Board>,
     thread: usize,
     protocol: Protocol,
-    size: usize,
+    mark_from_end: usize,
     pace: Pace,
     join: Vec<u8>,
     template: Template,
     burst: Vec<u8>,
     /// The publisher's key; only the first thread has one.
     publisher: Option<usize>,
-    /// By key; the publisher's is not used.
+    /// Keys of members that never read; only the first thread has any.
+    stalled: Vec<usize>,
+    /// How many of them are still to come.
+    wants_stalled: usize,
+    /// Of those, the ones that the server has closed when the measurement ended.
+    stalled_closed: u64,
+    /// By key; the publisher's and those of stalled members are not used.
     ledgers: Vec<Ledger>,
     members: u32,
     /// How many members a publication has reached, by its slot.
@@ -250,12 +261,15 @@ impl Fanout {
             board,
             thread,
             protocol: plan.protocol,
-            size: plan.size,
+            mark_from_end: Template::mark_from_end(plan),
             pace: plan.pace,
             join,
             template: Template::new(plan, mask),
             burst: Vec::new(),
             publisher: None,
+            stalled: Vec::new(),
+            wants_stalled: if thread == 0 { plan.stalled } else { 0 },
+            stalled_closed: 0,
             ledgers: Vec::new(),
             members: u32::try_from(members).unwrap_or(u32::MAX),
             reached: vec![0; MAX_IN_FLIGHT].into_boxed_slice(),
@@ -381,11 +395,16 @@ impl Fanout {
         }
     }
 
+    /// Whether a key is one of those that are counted.
+    fn is_member(&self, key: usize) -> bool {
+        Some(key) != self.publisher && !self.stalled.contains(&key)
+    }
+
     /// Deliveries that never came, once all is drained.
     fn lost(&self) -> u64 {
         let published = self.board.published();
         let behind: u64 = (self.ledgers.iter().enumerate())
-            .filter(|(key, _)| Some(*key) != self.publisher)
+            .filter(|(key, _)| self.is_member(*key))
             .map(|(_, ledger)| published - ledger.next.min(published))
             .sum();
         (self.tally.skipped + behind).saturating_sub(self.tally.late)
@@ -402,7 +421,11 @@ fn nanoseconds(value: f64) -> u64 {
 }
 
 impl Load for Fanout {
-    fn on_phase(&mut self, phase: Phase, _net: &mut Net) {
+    fn on_phase(&mut self, phase: Phase, net: &mut Net) {
+        if phase == Phase::Drain {
+            let closed = self.stalled.iter().filter(|key| net.is_hung_up(**key));
+            self.stalled_closed = closed.count() as u64;
+        }
         self.is_publishing = matches!(phase, Phase::Warmup | Phase::Measure);
         self.is_measuring = phase == Phase::Measure;
     }
@@ -414,28 +437,38 @@ impl Load for Fanout {
         if self.thread == 0 && self.publisher.is_none() {
             self.publisher = Some(key);
             net.shared.add_ready();
-        } else if self.protocol == Protocol::Roomwire {
+            return;
+        }
+        if self.wants_stalled > 0 {
+            self.wants_stalled -= 1;
+            self.stalled.push(key);
+        }
+        if self.protocol == Protocol::Roomwire {
             let join = std::mem::take(&mut self.join);
             net.send(key, &join);
             self.join = join;
         } else {
-            net.shared.add_ready();
+            self.joined += 1;
         }
     }
 
     fn on_message(&mut self, key: usize, payload: &[u8], now: u64) {
-        match number_in(payload, self.size) {
-            // A server that broadcasts to all sends the publisher's messages back to it.
-            Some(_) if Some(key) == self.publisher => {}
+        match number_in(payload, self.mark_from_end) {
+            // A server that broadcasts to all sends the publisher's messages back to it, and a stalled
+            // member may be sent some before it stops reading.
+            Some(_) if !self.is_member(key) => {}
             Some(number) => self.deliver(key, number, now),
             None if self.protocol == Protocol::Roomwire => self.answer(payload),
             None => {}
         }
     }
 
-    fn on_read(&mut self, _key: usize, net: &mut Net) {
+    fn on_read(&mut self, key: usize, net: &mut Net) {
         for _ in 0..std::mem::take(&mut self.joined) {
             net.shared.add_ready();
+            if self.stalled.contains(&key) {
+                net.ignore(key);
+            }
         }
         if let Some(complaint) = self.complaint.take() {
             net.shared.fail(complaint);
@@ -478,7 +511,7 @@ impl Load for Fanout {
         self.tally.skipped += other.tally.late;
     }
 
-    fn outcome(&self, _plan: &Plan, window: &Window) -> Outcome {
+    fn outcome(&self, plan: &Plan, window: &Window) -> Outcome {
         let deliveries = self.deliveries.count();
         let (lost, tally) = (self.lost(), self.tally);
         let mut outcome = Outcome::new("delivery", deliveries);
@@ -503,6 +536,15 @@ impl Load for Fanout {
                 tally.duplicates, tally.late
             ),
         );
+        if plan.stalled > 0 {
+            let closed = self.stalled_closed;
+            let all = self.stalled.len();
+            outcome.field("stalled", json!({ "members": all, "closed": closed }));
+            outcome.line(
+                "stalled",
+                format!("{all} members that never read, of which the server has closed {closed}"),
+            );
+        }
         if lost + tally.duplicates + tally.late > 0 {
             outcome.problem("deliveries are not what was published, once and in order".to_owned());
         }
@@ -513,6 +555,7 @@ impl Load for Fanout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::content::Content;
 
     fn check(numbers: &[u64], expected: &[Entry]) {
         let mut ledger = Ledger::default();
@@ -549,21 +592,28 @@ mod tests {
     #[test]
     fn a_template_carries_its_number_and_has_the_size_that_was_asked_for() {
         let mask = [1, 2, 3, 4];
-        for (protocol, size) in [(Protocol::Raw, 64), (Protocol::Roomwire, 64)] {
-            let mut plan = Plan::example();
-            (plan.protocol, plan.size, plan.room) = (protocol, size, "r".to_owned());
-            let template = Template::new(&plan, mask);
-            let mut out = Vec::new();
-            template.append(&mut out, 1_234_567_890_123_456);
-            // Both are short enough for a header of two bytes, and the key has four.
-            let masked = out.iter().skip(6).zip(mask.iter().cycle());
-            let text: Vec<u8> = masked.map(|(byte, key)| byte ^ key).collect();
-            assert_eq!(number_in(&text, size), Some(1_234_567_890_123_456));
-            if protocol == Protocol::Roomwire {
-                let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-                assert_eq!(json["data"].to_string().len(), size);
-            } else {
-                assert_eq!(text.len(), size);
+        for protocol in [Protocol::Raw, Protocol::Roomwire, Protocol::Socketio] {
+            for (content, size) in [(Content::Filler, 64), (Content::Json, 300)] {
+                let mut plan = Plan::example();
+                (plan.protocol, plan.content, plan.size) = (protocol, content, size);
+                plan.room = "r".to_owned();
+                let template = Template::new(&plan, mask);
+                let mut out = Vec::new();
+                template.append(&mut out, 1_234_567_890_123_456);
+                let header = if out[1] & 0x7F == 126 { 8 } else { 6 };
+                let masked = out.iter().skip(header).zip(mask.iter().cycle());
+                let text: Vec<u8> = masked.map(|(byte, key)| byte ^ key).collect();
+                let from_end = Template::mark_from_end(&plan);
+                let at = text.len() - from_end;
+                assert!(text[at..].starts_with(MARK), "{protocol:?} {content:?}");
+                assert_eq!(number_in(&text, from_end), Some(1_234_567_890_123_456));
+                let (before, after) = around(&plan);
+                let payload = &text[before.len()..text.len() - after.len()];
+                assert_eq!(payload.len(), size);
+                if protocol != Protocol::Raw || content == Content::Json {
+                    let parse = serde_json::from_slice::<serde_json::Value>;
+                    assert!(parse(payload).is_ok());
+                }
             }
         }
     }

@@ -11,8 +11,10 @@ pub(super) const MAX_PAYLOAD: usize = 64 << 20;
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// RFC 6455 §5.2: RSV1 to RSV3, which mean nothing without an extension, and none is offered.
+/// RFC 6455 §5.2: RSV1 to RSV3, of which permessage-deflate uses the first.
 const RESERVED: u8 = 0x70;
+/// RFC 7692 §6: the message is compressed.
+const COMPRESSED: u8 = 0x40;
 
 /// Appends a masked frame and tells where in `out` its payload begins.
 pub(super) fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) -> usize {
@@ -42,6 +44,8 @@ pub(super) fn append_close(out: &mut Vec<u8>, code: u16, key: [u8; 4]) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     pub(super) opcode: Opcode,
+    /// Whether `payload` is compressed. Only what was negotiated may be.
+    pub(super) compressed: bool,
     pub(super) payload: &'a [u8],
     /// Bytes of the frame, its header included.
     pub(super) length: usize,
@@ -90,6 +94,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let end = header + length;
     Ok(bytes.get(header..end).map(|payload| Frame {
         opcode,
+        compressed: first & COMPRESSED != 0,
         payload,
         length: end,
     }))
@@ -97,7 +102,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
 
 #[inline]
 fn opcode(first: u8) -> Result<Opcode, FrameError> {
-    if first & RESERVED != 0 {
+    let reserved = first & RESERVED;
+    // RFC 7692 §6: only data frames are compressed, and a frame is a whole message here.
+    let is_data = matches!(first & !RESERVED, 0x81 | 0x82);
+    if reserved != 0 && !(reserved == COMPRESSED && is_data) {
         return Err(FrameError::Reserved);
     }
     match first & !RESERVED {
@@ -170,10 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_message_is_told_from_a_plain_one() {
+        let mut out = Vec::new();
+        websocket::frame_compressed(&mut out, Opcode::Text, b"?");
+        websocket::frame(&mut out, Opcode::Text, b"!");
+        let first = parse(&out).expect("valid").expect("whole");
+        assert!(first.compressed);
+        let second = parse(&out[first.length..]).expect("valid").expect("whole");
+        assert!(!second.compressed);
+    }
+
+    #[test]
     fn what_cannot_be_measured_is_an_error() {
         for (bytes, error) in [
             (&[0x81, 0x80][..], FrameError::Masked),
-            (&[0xC1, 0x00], FrameError::Reserved),
+            (&[0xA1, 0x00], FrameError::Reserved),
+            (&[0xC9, 0x00], FrameError::Reserved),
             (&[0x01, 0x00], FrameError::Fragmented),
             (&[0x80, 0x00], FrameError::Fragmented),
             (&[0x83, 0x00], FrameError::UnknownOpcode),

@@ -13,7 +13,9 @@ pub(super) enum Stage {
     Connecting,
     /// The request was sent; its answer is not whole.
     Upgrading,
-    /// Frames flow.
+    /// The WebSocket is there, and what speaks on it has not said that it is ready.
+    Greeting,
+    /// Messages flow.
     Open,
     /// Our close frame was sent; what else the server sends is not ours any more.
     Closing,
@@ -27,6 +29,8 @@ pub(super) struct Link {
     pub(super) generation: u32,
     /// When the connect was begun, in nanoseconds of the run's clock.
     pub(super) began: u64,
+    /// Whether the server may compress.
+    pub(super) deflate: bool,
     /// What was read behind the last whole frame.
     pub(super) partial: Vec<u8>,
     /// What the socket did not take. Bounded by what a load keeps in flight.
@@ -42,6 +46,7 @@ impl Link {
             stage: Stage::Connecting,
             generation,
             began,
+            deflate: false,
             partial: Vec::new(),
             unsent: Vec::new(),
             is_ending: false,

@@ -7,12 +7,14 @@
 //! server, so that servers can be compared. Next file to read: `driver.rs`.
 
 mod churn;
+mod content;
 mod control;
 mod driver;
 mod echo;
 mod fanout;
 mod frame;
 mod idle;
+mod inflate;
 mod latency;
 mod link;
 mod net;
@@ -20,6 +22,7 @@ mod plan;
 mod process;
 mod report;
 mod shared;
+mod socketio;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use roomwire_protocols::websocket::Opcode;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -24,7 +25,7 @@ use super::frame;
 use super::link::{Link, Stage};
 use super::shared::Shared;
 use super::stream::Stream;
-use super::upgrade::Upgrade;
+use super::upgrade::{Opening, Upgrade};
 
 /// Event data of the thread's waker; no link has it, see [`Net::event_data`].
 pub(super) const WAKER: u64 = u64::MAX;
@@ -45,6 +46,8 @@ pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     pub(super) upgrade: Upgrade,
+    /// Whether Socket.IO is spoken on the WebSockets.
+    pub(super) is_socketio: bool,
     /// The masking key of the run.
     pub(super) mask: [u8; 4],
 }
@@ -270,9 +273,20 @@ impl Net {
 
     /// Answers a ping (RFC 6455 §5.5.2).
     pub(super) fn pong(&mut self, key: usize, payload: &[u8]) {
-        let mut pong = Vec::new();
-        frame::append(&mut pong, Opcode::Pong, payload, self.target.mask);
-        self.send(key, &pong);
+        if self.stage(key) != Some(Stage::Closing) {
+            self.send_frame(key, Opcode::Pong, payload);
+        }
+    }
+
+    /// Sends a text message that is no load.
+    pub(super) fn say(&mut self, key: usize, text: &[u8]) {
+        self.send_frame(key, Opcode::Text, text);
+    }
+
+    fn send_frame(&mut self, key: usize, opcode: Opcode, payload: &[u8]) {
+        let mut out = Vec::new();
+        frame::append(&mut out, opcode, payload, self.target.mask);
+        self.send(key, &out);
     }
 
     /// The server has sent a close frame.
@@ -309,11 +323,43 @@ impl Net {
     }
 
     /// The answer to the request was right.
-    pub(super) fn on_upgraded(&mut self, key: usize) {
+    pub(super) fn on_upgraded(&mut self, key: usize, opening: Opening) {
         if let Some(link) = self.links.get_mut(key) {
+            link.stage = Stage::Greeting;
+            link.deflate = opening.deflate;
+            if opening.deflate {
+                self.shared.add_deflating();
+            }
+        }
+    }
+
+    /// Messages may flow.
+    pub(super) fn on_ready(&mut self, key: usize) {
+        if let Some(link) = self.links.get_mut(key)
+            && link.stage == Stage::Greeting
+        {
             link.stage = Stage::Open;
             self.opening -= 1;
         }
+    }
+
+    /// Has a link hear nothing more, not even its end.
+    pub(super) fn ignore(&self, key: usize) {
+        if let Some(link) = self.links.get(key) {
+            // It is registered; were it not, nothing would be heard anyway.
+            epoll::delete(&self.epoll, &link.stream).ok();
+        }
+    }
+
+    /// Whether the server has closed a link to which nobody listens.
+    pub(super) fn is_hung_up(&self, key: usize) -> bool {
+        let Some(link) = self.links.get(key) else {
+            return true;
+        };
+        let mut poll = [PollFd::new(&link.stream, PollFlags::RDHUP)];
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let polled = rustix::event::poll(&mut poll, Some(&Timespec::default()));
+        polled.is_ok() && poll.iter().any(|it| it.revents().intersects(gone))
     }
 
     /// Notes that a link has ended; the first reason counts.
@@ -330,7 +376,10 @@ impl Net {
     pub(super) fn reap(&mut self) -> Option<(usize, End)> {
         let (key, end) = self.ended.pop()?;
         if let Some(link) = self.links.try_remove(key)
-            && matches!(link.stage, Stage::Connecting | Stage::Upgrading)
+            && matches!(
+                link.stage,
+                Stage::Connecting | Stage::Upgrading | Stage::Greeting
+            )
         {
             self.opening -= 1;
         }

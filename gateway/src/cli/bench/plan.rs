@@ -11,7 +11,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::super::terminal::room_argument;
-use super::fanout::MIN_PAYLOAD;
+use super::content::Content;
+use super::socketio;
 use crate::client::url::{Scheme, ServerUrl};
 use crate::config::{ByteSize, Span};
 
@@ -33,6 +34,12 @@ Examples:
   roomwire bench ws ws://localhost --mode fanout --rate 100  or 100 in a second
   roomwire bench ws ws://localhost:9001/ --mode fanout --protocol raw
                                           a server that sends every message to everyone
+  roomwire bench ws ws://localhost:3000 --protocol socketio
+                                          Socket.IO, whose server echoes the event `echo`
+  roomwire bench ws ws://localhost --mode fanout --rate 1000 --size 1KiB --stalled 50
+                                          50 more members never read
+  roomwire bench ws ws://localhost --mode fanout --size 512B --content json --deflate
+                                          compressed, where the server agrees
   roomwire bench ws ws://localhost --mode idle -c 50000      memory for each connection
   roomwire bench ws ws://localhost --mode churn              connect, handshake, close
 
@@ -59,14 +66,16 @@ pub(super) enum Mode {
     Churn,
 }
 
-/// How a fan-out is published.
+/// What messages look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Protocol {
-    /// Members join a room, the publisher publishes to it
+    /// Fan-out: members join a room, the publisher publishes to it; echo: plain messages
     Roomwire,
-    /// The server sends every text message to all connections
+    /// Plain messages; a fan-out's go to all connections
     Raw,
+    /// Socket.IO's WebSocket transport: the event `echo` comes back, `publish` goes to all
+    Socketio,
 }
 
 /// When the next publication is due.
@@ -112,9 +121,18 @@ pub(super) struct WsArgs {
     /// Threads of the load generator
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Fan-out: what the server speaks
+    /// What the server speaks
     #[arg(long, value_enum, default_value = "roomwire")]
     protocol: Protocol,
+    /// What messages are filled with
+    #[arg(long, value_enum, default_value = "filler")]
+    content: Content,
+    /// Offer permessage-deflate, without context takeover; our own messages stay as they are
+    #[arg(long)]
+    deflate: bool,
+    /// Fan-out: other members that join and then never read
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stalled: usize,
     /// Fan-out: the room; without it a new one
     #[arg(long, value_name = "ROOM", value_parser = room_argument)]
     room: Option<String>,
@@ -173,6 +191,11 @@ pub(super) struct Plan {
     /// Not more than connections.
     pub(super) threads: usize,
     pub(super) protocol: Protocol,
+    pub(super) content: Content,
+    /// Whether permessage-deflate is offered.
+    pub(super) deflate: bool,
+    /// Of a fan-out: members that never read, besides `connections`.
+    pub(super) stalled: usize,
     pub(super) room: String,
     pub(super) pids: Vec<u32>,
     pub(super) ca: Option<PathBuf>,
@@ -194,9 +217,10 @@ impl Plan {
             Mode::Echo | Mode::Idle | Mode::Churn => 1,
         });
         let path = args.url.path.unwrap_or_else(|| {
-            let path = match mode {
-                Mode::Fanout => "/ws",
-                Mode::Echo | Mode::Idle | Mode::Churn => "/echo",
+            let path = match (args.protocol, mode) {
+                (Protocol::Socketio, _) => socketio::PATH,
+                (_, Mode::Fanout) => "/ws",
+                (_, Mode::Echo | Mode::Idle | Mode::Churn) => "/echo",
             };
             path.to_owned()
         });
@@ -216,6 +240,9 @@ impl Plan {
             warmup: args.warmup.get(),
             threads: args.threads.min(connections),
             protocol: args.protocol,
+            content: args.content,
+            deflate: args.deflate,
+            stalled: args.stalled,
             room,
             pids: args.pid,
             ca: args.ca,
@@ -229,7 +256,13 @@ impl Plan {
 
     fn mistake(&self, has_rate: bool) -> Option<String> {
         let is_fanout = self.mode == Mode::Fanout;
-        let least = if is_fanout { MIN_PAYLOAD } else { 1 };
+        let is_socketio = self.protocol == Protocol::Socketio;
+        let least = match (is_fanout, self.content, is_socketio) {
+            (true, content, _) | (_, content @ Content::Json, _) => content.least(),
+            // The quotes of a JSON string.
+            (false, Content::Filler, true) => 2,
+            (false, Content::Filler, false) => 1,
+        };
         let outside = |name: &str, value: usize, min: usize, max: usize| {
             let is_outside = !(min..=max).contains(&value);
             is_outside.then(|| format!("{name} must be from {min} to {max}, not {value}"))
@@ -253,10 +286,20 @@ impl Plan {
                 (self.duration.is_zero() || longest > MAX_DURATION)
                     .then(|| "--duration must be from 1ms to 1h".to_owned())
             })
-            .or_else(|| (has_rate && !is_fanout).then(|| "--rate is for --mode fanout".to_owned()))
+            .or_else(|| outside("--stalled", self.stalled, 0, MAX_CONNECTIONS))
+            .or_else(|| {
+                let is_meant_for_rooms = has_rate || self.stalled > 0;
+                (is_meant_for_rooms && !is_fanout)
+                    .then(|| "--rate and --stalled are for --mode fanout".to_owned())
+            })
+            .or_else(|| {
+                (self.binary && is_socketio)
+                    .then(|| "--binary and --protocol socketio do not go together".to_owned())
+            })
     }
 
-    /// Connections of each thread. The first one's include the publisher of a fan-out.
+    /// Connections of each thread, besides the publisher and the stalled members of a fan-out, which
+    /// are the first thread's.
     pub(super) fn share(&self, thread: usize) -> usize {
         let extra = usize::from(thread < self.connections % self.threads);
         self.connections / self.threads + extra
@@ -266,7 +309,7 @@ impl Plan {
     pub(super) fn standing(&self) -> usize {
         match self.mode {
             Mode::Churn => 0,
-            Mode::Fanout => self.connections + 1,
+            Mode::Fanout => self.connections + 1 + self.stalled,
             Mode::Echo | Mode::Idle => self.connections,
         }
     }
@@ -278,12 +321,15 @@ impl Plan {
             "threads": self.threads,
             "duration_s": self.duration.as_secs_f64(),
             "warmup_s": self.warmup.as_secs_f64(),
+            "protocol": self.protocol,
+            "deflate": self.deflate,
         });
         match self.mode {
             Mode::Echo => {
                 all["in_flight"] = self.in_flight.into();
                 all["size"] = self.size.into();
                 all["binary"] = self.binary.into();
+                all["content"] = serde_json::json!(self.content);
             }
             Mode::Fanout => {
                 match self.pace {
@@ -291,7 +337,8 @@ impl Plan {
                     Pace::Rate(rate) => all["rate"] = rate.into(),
                 }
                 all["size"] = self.size.into();
-                all["protocol"] = serde_json::json!(self.protocol);
+                all["content"] = serde_json::json!(self.content);
+                all["stalled"] = self.stalled.into();
             }
             Mode::Idle | Mode::Churn => {}
         }
@@ -301,16 +348,20 @@ impl Plan {
     /// One line for people.
     pub(super) fn text(&self) -> String {
         let (n, size) = (self.connections, self.size);
+        let stalled = match self.stalled {
+            0 => String::new(),
+            count => format!(" and {count} that never read"),
+        };
         let what = match (self.mode, self.pace) {
             (Mode::Echo, _) => {
                 let in_flight = self.in_flight;
                 format!("echo, {n} connections with {in_flight} in flight, {size} B")
             }
             (Mode::Fanout, Pace::InFlight(k)) => {
-                format!("fan-out to {n} members, {k} in flight, {size} B")
+                format!("fan-out to {n} members{stalled}, {k} in flight, {size} B")
             }
             (Mode::Fanout, Pace::Rate(rate)) => {
-                format!("fan-out to {n} members, {rate}/s, {size} B")
+                format!("fan-out to {n} members{stalled}, {rate}/s, {size} B")
             }
             (Mode::Idle, _) => format!("{n} idle connections"),
             (Mode::Churn, _) => format!("connect, handshake and close, {n} at a time"),
@@ -377,6 +428,8 @@ pub(super) mod tests {
         assert_eq!(path("ws://h", "fanout"), "/ws");
         assert_eq!(path("ws://h:9001/", "echo"), "/");
         assert_eq!(path("wss://h/a/b?c", "fanout"), "/a/b?c");
+        let plan = plan(&["--protocol", "socketio"]).expect("valid");
+        assert_eq!(plan.path, socketio::PATH);
     }
 
     #[test]
@@ -390,6 +443,14 @@ pub(super) mod tests {
         refuse(&["--duration", "2h"], "1h");
         refuse(&["--threads", "65"], "--threads");
         refuse(&["--rate", "5"], "--mode fanout");
+        refuse(&["--stalled", "5"], "--mode fanout");
+        refuse(
+            &["--stalled", "1000001", "--mode", "fanout"],
+            "--stalled must be",
+        );
+        refuse(&["--size", "1B", "--protocol", "socketio"], "from 2");
+        refuse(&["--size", "50B", "--content", "json"], "from 67");
+        refuse(&["--binary", "--protocol", "socketio"], "--binary");
         refuse(
             &["--rate", "5", "-w", "1", "--mode", "fanout"],
             "--in-flight",

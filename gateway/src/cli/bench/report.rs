@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::inflate::Inflated;
 use super::latency::{human, rounded};
 use super::plan::Plan;
 use super::process::Cpu;
@@ -16,6 +17,8 @@ pub(super) struct Memory {
     pub(super) before: Option<u64>,
     /// When measuring began, with all connections open.
     pub(super) loaded: Option<u64>,
+    /// The highest that was seen while measuring.
+    pub(super) highest: Option<u64>,
     /// After all connections were closed.
     pub(super) after: Option<u64>,
 }
@@ -30,6 +33,9 @@ pub(super) struct Window {
     pub(super) pids: Vec<u32>,
     /// The server's processes, for people.
     pub(super) names: String,
+    /// Connections on which the server agreed to compress; `None` where that was not offered.
+    pub(super) deflating: Option<u64>,
+    pub(super) inflated: Inflated,
     pub(super) failure: Option<String>,
     pub(super) is_interrupted: bool,
 }
@@ -123,11 +129,21 @@ impl Report {
                 "resident_bytes": {
                     "before": window.memory.before,
                     "loaded": window.memory.loaded,
+                    "highest": window.memory.highest,
                     "after": window.memory.after,
                 },
             },
             "client": { "cpu": self.cpu_json(window.client) },
         });
+        if let Some(connections) = window.deflating {
+            let inflated = window.inflated;
+            all["deflate"] = json!({
+                "connections": connections,
+                "messages": inflated.messages,
+                "compressed_bytes": inflated.compressed_bytes,
+                "plain_bytes": inflated.plain_bytes,
+            });
+        }
         if let Some(all) = all.as_object_mut() {
             all.extend(self.outcome.fields.clone());
         }
@@ -163,6 +179,18 @@ impl Report {
         };
         for (name, value) in &self.outcome.lines {
             line(name, value);
+        }
+        if let Some(connections) = self.window.deflating {
+            let Inflated {
+                messages,
+                compressed_bytes,
+                plain_bytes,
+            } = self.window.inflated;
+            let share = per(compressed_bytes as f64, plain_bytes as f64) * 100.0;
+            let text = format!(
+                "agreed on {connections} connections; {messages} messages came compressed, to {share:.0} %"
+            );
+            line("deflate", &text);
         }
         if !self.window.names.is_empty() {
             line("server", &self.window.names);

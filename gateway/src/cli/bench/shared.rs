@@ -4,11 +4,13 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
+
+use super::inflate::Inflated;
 
 /// Where a run stands. Phases only advance, and some may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,8 @@ pub(super) struct Shared {
     ready: AtomicU64,
     closed: AtomicU64,
     opened: AtomicU64,
+    deflating: AtomicU64,
+    inflated: Mutex<Inflated>,
     failure: OnceLock<String>,
     start: Instant,
     wakers: Box<[OwnedFd]>,
@@ -52,6 +56,8 @@ impl Shared {
             ready: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            deflating: AtomicU64::new(0),
+            inflated: Mutex::default(),
             failure: OnceLock::new(),
             start: Instant::now(),
             wakers: wakers?,
@@ -112,6 +118,27 @@ impl Shared {
 
     pub(super) fn closed(&self) -> u64 {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection on which the server may compress.
+    pub(super) fn add_deflating(&self) {
+        self.deflating.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn deflating(&self) -> u64 {
+        self.deflating.load(Ordering::Relaxed)
+    }
+
+    /// Adds what a thread has inflated, at its end.
+    pub(super) fn add_inflated(&self, part: Inflated) {
+        let mut sum = self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.messages += part.messages;
+        sum.compressed_bytes += part.compressed_bytes;
+        sum.plain_bytes += part.plain_bytes;
+    }
+
+    pub(super) fn inflated(&self) -> Inflated {
+        *self.inflated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Numbers the connects of all threads.

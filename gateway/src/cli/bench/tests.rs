@@ -1,19 +1,23 @@
 //! Each mode against a gateway in this process, with tiny numbers; and against a server of another
 //! kind, which sends every message to everyone.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use roomwire_protocols::websocket::{Opcode, frame};
+use roomwire_protocols::websocket::deflate::{Compressor, Window};
+use roomwire_protocols::websocket::{Opcode, frame, frame_compressed};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::WebSocket;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::control;
 use super::plan::tests::plan;
@@ -209,6 +213,26 @@ fn broadcaster(change: fn(u64, &mut Vec<u8>)) -> u16 {
     port
 }
 
+/// Hands each connection to `handle`, on a thread of its own.
+fn serve(handle: fn(TcpStream)) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            thread::spawn(move || handle(stream));
+        }
+    });
+    port
+}
+
+fn measure_at(port: u16, options: &[&str]) -> Value {
+    let short = ["--duration", "100ms", "--warmup", "10ms", "--quiet"];
+    let mut plan = plan(&[options, &short[..]].concat()).expect("valid options");
+    plan.url = format!("ws://127.0.0.1:{port}").parse().expect("a URL");
+    let report = control::measure(plan).expect("a report");
+    serde_json::from_str(&report.json().expect("it serializes")).expect("it is JSON")
+}
+
 fn fan_out_raw(port: u16) -> Value {
     let options = [
         "--mode",
@@ -220,11 +244,7 @@ fn fan_out_raw(port: u16) -> Value {
         "-w",
         "3",
     ];
-    let short = ["--duration", "100ms", "--warmup", "10ms", "--quiet"];
-    let mut plan = plan(&[&options[..], &short[..]].concat()).expect("valid options");
-    plan.url = format!("ws://127.0.0.1:{port}").parse().expect("a URL");
-    let report = control::measure(plan).expect("a report");
-    serde_json::from_str(&report.json().expect("it serializes")).expect("it is JSON")
+    measure_at(port, &options)
 }
 
 #[test]
@@ -254,4 +274,121 @@ fn lost_and_repeated_deliveries_are_found() {
     assert_eq!(report["whole_run"]["duplicated"], 5, "{report}");
     assert_eq!(report["whole_run"]["lost"], 0);
     assert!(report["problem"].is_string());
+}
+
+#[test]
+fn members_that_never_read_are_told_apart_and_not_waited_for() {
+    let options = ["--mode", "fanout", "-c", "3", "-w", "4", "--stalled", "2"];
+    let report = measure(&options);
+    assert_eq!(report["stalled"]["members"], 2, "{report}");
+    let whole = &report["whole_run"];
+    assert_eq!(count(&whole["published"]) * 3, count(&whole["received"]));
+    assert!(report["server"]["resident_bytes"]["highest"].is_u64());
+}
+
+/// Echoes the event `echo`, as Socket.IO does, and pings once.
+fn socketio(stream: TcpStream) {
+    let Ok(mut socket) = tungstenite::accept(stream) else {
+        return;
+    };
+    socket.send(r#"0{"sid":"a"}"#.into()).expect("open");
+    while let Ok(message) = socket.read() {
+        let tungstenite::Message::Text(text) = message else {
+            continue;
+        };
+        let answers = match text.as_str() {
+            "40" => vec![r#"40{"sid":"b"}"#.into(), "2".into()],
+            "3" => Vec::new(),
+            event if event.starts_with(r#"42["echo","#) => vec![text.clone()],
+            other => panic!("{other} is not Socket.IO"),
+        };
+        for answer in answers {
+            if socket.send(tungstenite::Message::Text(answer)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn socket_io_echoes_its_events() {
+    let options = ["--protocol", "socketio", "-c", "3", "-w", "2"];
+    let report = measure_at(serve(socketio), &options);
+    assert_eq!(report["problem"], Value::Null, "{report}");
+    assert!(count(&report["messages"]) > 6, "{report}");
+}
+
+/// Echoes what it reads, compressed, if that was offered.
+fn compressing(mut stream: TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read_exact(&mut byte).is_err() {
+            return;
+        }
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).expect("ASCII");
+    let key = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+    let accept = derive_accept_key(key.expect("a key").as_bytes());
+    assert!(head.contains("Sec-WebSocket-Extensions: permessage-deflate;"));
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Extensions: permessage-deflate; \
+         server_no_context_takeover; client_no_context_takeover\r\n\r\n"
+    )
+    .expect("written");
+    let copy = stream.try_clone().expect("a descriptor");
+    let mut socket = WebSocket::from_raw_socket(copy, Role::Server, None);
+    let mut compressor = Compressor::new(1, 0);
+    while let Ok(message) = socket.read() {
+        let tungstenite::Message::Text(text) = message else {
+            continue;
+        };
+        let (mut payload, mut out) = (Vec::new(), Vec::new());
+        assert!(compressor.compress(text.as_bytes(), Window::Bits15, &mut payload));
+        frame_compressed(&mut out, Opcode::Text, &payload);
+        if stream.write_all(&out).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn compressed_messages_are_inflated_and_compared() {
+    let options = [
+        "--deflate",
+        "--content",
+        "json",
+        "--size",
+        "512B",
+        "-c",
+        "2",
+    ];
+    let report = measure_at(serve(compressing), &options);
+    assert_eq!(report["problem"], Value::Null, "{report}");
+    let deflate = &report["deflate"];
+    assert_eq!(deflate["connections"], 2, "{report}");
+    assert!(count(&deflate["messages"]) >= count(&report["messages"]));
+    let (sent, meant) = (&deflate["compressed_bytes"], &deflate["plain_bytes"]);
+    assert!(count(sent) < count(meant) * 2 / 3, "{report}");
+}
+
+#[test]
+fn a_server_that_does_not_compress_is_measured_as_it_is() {
+    let options = [
+        "--mode",
+        "fanout",
+        "--protocol",
+        "raw",
+        "-c",
+        "3",
+        "--deflate",
+    ];
+    let report = measure_at(broadcaster(|_, _| ()), &options);
+    assert_eq!(report["problem"], Value::Null, "{report}");
+    assert_eq!(report["deflate"]["connections"], 0, "{report}");
 }
