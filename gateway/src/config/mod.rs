@@ -18,6 +18,7 @@ mod rooms;
 mod schema;
 mod setting;
 mod unit;
+mod websocket;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,6 +36,7 @@ pub use listener::{Handler, ListenerConfig, Protocol, Route, default_routes};
 pub use rooms::{HistoryConfig, RoomsConfig, SlowPolicy};
 use setting::Visitor;
 pub use unit::{ByteSize, InvalidUnit, Span};
+pub use websocket::WebSocketConfig;
 
 /// The largest configuration file that is read, in bytes. Chosen: the example with all its
 /// comments takes 10 KiB.
@@ -54,6 +56,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// What applies to every room.
     pub rooms: RoomsConfig,
+    /// Compression on WebSocket sessions.
+    pub websocket: WebSocketConfig,
     /// Every bound of the gateway.
     pub limits: Limits,
 }
@@ -64,6 +68,7 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             listeners: ListenerConfig::defaults(),
             rooms: RoomsConfig::default(),
+            websocket: WebSocketConfig::default(),
             limits: Limits::DEFAULT,
         }
     }
@@ -165,6 +170,7 @@ impl Config {
     fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.table("gateway", |visitor| self.gateway.visit(visitor));
         visitor.table("rooms", |visitor| self.rooms.visit(visitor));
+        visitor.table("websocket", |visitor| self.websocket.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }
 }

@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use roomwire_metrics::Id;
-use roomwire_protocols::websocket::Decoder;
+use roomwire_protocols::websocket::deflate::{self, Negotiated};
 use roomwire_protocols::websocket::handshake;
 
 use super::body::{RequestBody, ResponseBody};
@@ -20,7 +20,7 @@ use super::router::{Match, Target};
 use super::service::{self, Call};
 use super::watch::Answering;
 use crate::lifecycle::Phase;
-use crate::session::{CloseReason, H2Socket, Stream, Wire};
+use crate::session::{CloseReason, H2Socket, Stream, WebSocketCodec, Wire};
 use crate::shared::{Admission, Permit};
 use crate::worker::NewSession;
 
@@ -32,10 +32,11 @@ pub(super) enum Handler {
 }
 
 impl Handler {
-    fn wire(self) -> Wire {
+    fn wire(self, deflate: Option<Negotiated>) -> Wire {
+        let codec = WebSocketCodec::new(deflate.map(Negotiated::server_window));
         match self {
-            Self::Rooms => Wire::WebSocket(Decoder::new()),
-            Self::Echo => Wire::WebSocketEcho(Decoder::new()),
+            Self::Rooms => Wire::WebSocket(codec),
+            Self::Echo => Wire::WebSocketEcho(codec),
         }
     }
 }
@@ -51,9 +52,13 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
     let accepted = accept(&request).inspect_err(|_| {
         connection.worker.count(Id::WebsocketHandshakesRefused);
     })?;
+    let deflate = negotiate(&connection, request.headers()).inspect_err(|_| {
+        connection.worker.count(Id::WebsocketHandshakesRefused);
+    })?;
     connection.ending.set(CloseReason::Upgraded);
     let upgrade = hyper::upgrade::on(&mut request);
-    let moved = move_socket(Rc::clone(&connection), upgrade, handler);
+    let wire = handler.wire(deflate);
+    let moved = move_socket(Rc::clone(&connection), upgrade, wire);
     connection.worker.scope.spawn("websocket upgrade", moved);
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -69,6 +74,7 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
         let value = HeaderValue::from_static(subprotocol);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
+    agree(headers, deflate);
     Ok(answer)
 }
 
@@ -91,6 +97,35 @@ fn accept(request: &Request<RequestBody>) -> Result<handshake::Accepted, Problem
         headers,
     };
     handshake::accept(parts).map_err(rejection)
+}
+
+/// What of the client's offers of compression is taken, where it is configured.
+fn negotiate(
+    connection: &Connection,
+    headers: &http::HeaderMap,
+) -> Result<Option<Negotiated>, Problem> {
+    if !connection.worker.shared.config.websocket.compression {
+        return Ok(None);
+    }
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let deflate = deflate::negotiate(headers).map_err(rejection)?;
+    if deflate.is_some() {
+        connection.worker.count(Id::WebsocketDeflateAgreed);
+    }
+    Ok(deflate)
+}
+
+/// Puts what was agreed into the answer.
+fn agree(headers: &mut http::HeaderMap, deflate: Option<Negotiated>) {
+    if let Some(deflate) = deflate {
+        let value = HeaderValue::from_str(&deflate.to_string());
+        headers.insert(
+            header::SEC_WEBSOCKET_EXTENSIONS,
+            value.expect("names and digits are a header value"),
+        );
+    }
 }
 
 /// A session that would be closed at once is not begun.
@@ -122,7 +157,7 @@ pub(super) async fn connect(
 ) {
     let worker = &connection.worker;
     worker.count(Id::HttpRequests);
-    let (handler, answer, permit) = match accept_connect(connection, &request) {
+    let (wire, answer, permit) = match accept_connect(connection, &request) {
         Ok(accepted) => accepted,
         Err(problem) => {
             worker.count(Id::WebsocketHandshakesRefused);
@@ -144,14 +179,14 @@ pub(super) async fn connect(
         Box::new(answering),
     ));
     let (listener, peer) = (connection.listener, connection.peer);
-    let new = NewSession::stream(stream, handler.wire(), listener, peer, permit);
+    let new = NewSession::stream(stream, wire, listener, peer, permit);
     worker.with(|core| core.add(new));
 }
 
 fn accept_connect(
     connection: &Connection,
     request: &Request<h2::RecvStream>,
-) -> Result<(Handler, Response<()>, Permit), Problem> {
+) -> Result<(Wire, Response<()>, Permit), Problem> {
     refuse_in_drain(connection)?;
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
@@ -175,7 +210,9 @@ fn accept_connect(
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let subprotocol = handshake::accept_connect(headers).map_err(rejection)?;
+    let deflate = negotiate(connection, request.headers())?;
     let mut answer = Response::new(());
+    agree(answer.headers_mut(), deflate);
     if let (Some(subprotocol), Handler::Rooms) = (subprotocol, handler) {
         let value = HeaderValue::from_static(subprotocol);
         answer
@@ -188,10 +225,10 @@ fn accept_connect(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     })?;
-    Ok((handler, answer, permit))
+    Ok((handler.wire(deflate), answer, permit))
 }
 
-async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Handler) {
+async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -206,13 +243,7 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, handler: Ha
     let Some(permit) = connection.permit.borrow_mut().take() else {
         return;
     };
-    let new = NewSession::stream(
-        stream,
-        handler.wire(),
-        connection.listener,
-        connection.peer,
-        permit,
-    );
+    let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit);
     connection.worker.with(|core| core.add(new));
 }
 

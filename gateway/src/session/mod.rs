@@ -11,6 +11,7 @@ mod command;
 mod h2_socket;
 mod room;
 mod stream;
+mod websocket;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,13 +22,14 @@ use std::task::Waker;
 
 use roomwire_hub::{MemberId, Outbox};
 use roomwire_protocols::line::LineDecoder;
-use roomwire_protocols::websocket;
+use roomwire_protocols::websocket::deflate::Window;
 
 pub use close::{CloseInfo, CloseReason, Fault};
 pub(crate) use command::counter_of;
 pub(crate) use h2_socket::H2Socket;
 pub(crate) use room::{Refusal, position};
 pub(crate) use stream::{Activity, Socket, Stream};
+pub(crate) use websocket::WebSocketCodec;
 
 use crate::shared::{Permit, UdpPlace};
 use crate::worker::{Slice, SlotWaker};
@@ -169,9 +171,9 @@ pub(crate) enum Wire {
     /// A person: plain lines.
     Chat(Box<ChatState>),
     /// `roomwire.v1` over WebSocket.
-    WebSocket(websocket::Decoder),
+    WebSocket(WebSocketCodec),
     /// WebSocket messages sent back.
-    WebSocketEcho(websocket::Decoder),
+    WebSocketEcho(WebSocketCodec),
     /// Bytes sent back.
     Echo,
     /// Bytes thrown away.
@@ -199,7 +201,8 @@ pub(crate) struct ChatState {
 /// How what is sent to a session is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    WebSocket,
+    /// Text messages, compressed for a window where that was agreed.
+    WebSocket(Option<Window>),
     Line,
     Chat,
     Datagram,
@@ -212,10 +215,30 @@ pub(crate) enum Framing {
     None,
 }
 
+impl Framing {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 11;
+
+    /// Its place in a table of [`Self::COUNT`] entries.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Notify => 1,
+            Self::WebSocketEcho => 2,
+            Self::Line => 3,
+            Self::Chat => 4,
+            Self::Datagram => 5,
+            Self::Events => 6,
+            Self::WebSocket(None) => 7,
+            Self::WebSocket(Some(window)) => 8 + window as usize,
+        }
+    }
+}
+
 impl Wire {
     pub(crate) fn framing(&self) -> Framing {
         match self {
-            Self::WebSocket(_) => Framing::WebSocket,
+            Self::WebSocket(codec) => Framing::WebSocket(codec.deflate()),
             Self::Lines(_) => Framing::Line,
             Self::Chat(_) => Framing::Chat,
             Self::Datagram => Framing::Datagram,
@@ -360,6 +383,28 @@ mod tests {
         lease.received += 1;
         assert!(lease.spend(3));
         assert!(!lease.spend(1));
+    }
+
+    #[test]
+    fn every_framing_has_its_own_place_in_a_table() {
+        let windows = Window::ALL.map(|window| Framing::WebSocket(Some(window)));
+        let others = [
+            Framing::WebSocket(None),
+            Framing::Line,
+            Framing::Chat,
+            Framing::Datagram,
+            Framing::Events,
+            Framing::WebSocketEcho,
+            Framing::Notify,
+            Framing::None,
+        ];
+        let mut places: Vec<_> = others
+            .into_iter()
+            .chain(windows)
+            .map(Framing::index)
+            .collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..Framing::COUNT).collect::<Vec<_>>());
     }
 
     #[test]

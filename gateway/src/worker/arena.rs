@@ -179,14 +179,14 @@ impl Arena {
 #[derive(Debug, Default)]
 pub(crate) struct Arenas {
     answers: Arena,
-    by_framing: [Arena; Framing::Events as usize + 1],
+    by_framing: [Arena; Framing::COUNT],
 }
 
 impl Arenas {
     /// The arena of messages in this framing.
     pub(crate) fn of(&mut self, framing: Framing) -> &mut Arena {
         self.by_framing
-            .get_mut(framing as usize)
+            .get_mut(framing.index())
             .unwrap_or(&mut self.answers)
     }
 

@@ -14,9 +14,11 @@ use std::task::Waker;
 use roomwire_hub::emitter::Scheduler;
 use roomwire_hub::{Delivery, Origin, Outbox, OutboxLimits, Push, Seats, WorkerId};
 use roomwire_metrics::{Id, LaneWriter};
+use roomwire_protocols::websocket::deflate::InflatePool;
 use slab::Slab;
 use tracing::Level;
 
+use super::deflater::{self, Deflater};
 use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Change, Closed, Topics};
@@ -47,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) requests: RequestTable,
     pub(crate) ready: Arc<ReadyQueue>,
     pub(crate) output: Output,
+    pub(crate) inflaters: InflatePool,
     /// Sessions to remove at the end of the turn.
     pub(crate) dying: Vec<u32>,
     /// Sessions not read from until the hub's inboxes have room again.
@@ -68,13 +71,14 @@ pub(crate) struct Core {
 }
 
 /// What is about to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) arenas: Arenas,
     /// Sessions with something new in their outbox, each once.
     pub(crate) touched: Vec<u32>,
     /// Where JSON is encoded before it is framed; empty between two uses.
     pub(crate) scratch: Vec<u8>,
+    pub(crate) deflater: Deflater,
 }
 
 /// What a new session is made of.
@@ -119,6 +123,7 @@ impl Core {
         endpoints: Vec<Endpoint>,
         ready: Arc<ReadyQueue>,
     ) -> Self {
+        let deflater = Deflater::new(&shared.config, Rc::clone(&lane));
         let seats = Seats::new(
             Arc::clone(&shared.hub),
             worker,
@@ -135,7 +140,8 @@ impl Core {
             seats,
             requests: RequestTable::default(),
             ready,
-            output: Output::default(),
+            output: Output::new(deflater),
+            inflaters: deflater::inflaters(&shared.config),
             dying: Vec::new(),
             parked: Vec::new(),
             inbox: Vec::new(),
@@ -381,6 +387,15 @@ impl Core {
 }
 
 impl Output {
+    fn new(deflater: Deflater) -> Self {
+        Self {
+            arenas: Arenas::default(),
+            touched: Vec::new(),
+            scratch: Vec::new(),
+            deflater,
+        }
+    }
+
     /// Notes that `session` has something to send at the end of the turn.
     pub(crate) fn touch(&mut self, slot: u32, session: &mut Session) {
         if !session.touched {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use roomwire_hub::RoomMessage;
 use roomwire_protocols::chat;
+use roomwire_protocols::websocket::Opcode;
 
+use super::Slice;
+use super::core::Output;
+use super::deflater::Deflater;
 use super::say::{Place, frame, message_frame};
-use super::{Arenas, Slice};
 use crate::message::Message;
 use crate::session::Framing;
 
@@ -22,16 +25,14 @@ pub(crate) enum Form<'a> {
 /// What framing adds to a message's JSON at most, server-sent events' id line being the longest.
 pub(crate) const FRAMING_BYTES: usize = 64;
 
-const FRAMINGS: usize = Framing::Events as usize + 1;
-
 /// The encoded forms of one thing.
 #[derive(Debug)]
 pub(crate) struct Encoded<'a> {
     json: &'a [u8],
     form: Form<'a>,
     max_datagram: usize,
-    shared: [Option<Slice>; FRAMINGS],
-    detached: [Option<Slice>; FRAMINGS],
+    shared: [Option<Slice>; Framing::COUNT],
+    detached: [Option<Slice>; Framing::COUNT],
 }
 
 impl<'a> Encoded<'a> {
@@ -41,33 +42,47 @@ impl<'a> Encoded<'a> {
             json,
             form,
             max_datagram,
-            shared: [const { None }; FRAMINGS],
-            detached: [const { None }; FRAMINGS],
+            shared: [const { None }; Framing::COUNT],
+            detached: [const { None }; Framing::COUNT],
         }
     }
 
     /// A slice of the turn's arena, for sessions that will be flushed in this turn.
-    pub(crate) fn shared(&mut self, framing: Framing, arenas: &mut Arenas) -> Slice {
-        if let Some(frame) = &self.shared[framing as usize] {
+    pub(crate) fn shared(&mut self, framing: Framing, output: &mut Output) -> Slice {
+        if let Some(frame) = &self.shared[framing.index()] {
             return frame.clone();
         }
-        let frame = arenas.of(framing).write(|out| self.encode(framing, out));
-        self.shared[framing as usize].insert(frame).clone()
+        let Output {
+            arenas, deflater, ..
+        } = output;
+        let frame = arenas
+            .of(framing)
+            .write(|out| self.encode(framing, deflater, out));
+        self.shared[framing.index()].insert(frame).clone()
     }
 
     /// A chunk of exactly this, for sessions that may keep it for long.
-    pub(crate) fn detached(&mut self, framing: Framing) -> Slice {
-        if let Some(frame) = &self.detached[framing as usize] {
+    pub(crate) fn detached(&mut self, framing: Framing, deflater: &mut Deflater) -> Slice {
+        if let Some(frame) = &self.detached[framing.index()] {
             return frame.clone();
         }
         let mut bytes = Vec::with_capacity(self.json.len() + FRAMING_BYTES);
-        self.encode(framing, &mut bytes);
-        self.detached[framing as usize]
+        self.encode(framing, deflater, &mut bytes);
+        // What was compressed is smaller, and may wait for long.
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        self.detached[framing.index()]
             .insert(Slice::owned(bytes))
             .clone()
     }
 
-    fn encode(&self, framing: Framing, out: &mut Vec<u8>) {
+    fn encode(&self, framing: Framing, deflater: &mut Deflater, out: &mut Vec<u8>) {
+        if let Framing::WebSocket(Some(window)) = framing
+            && deflater.frame(Opcode::Text, self.json, window, out)
+        {
+            return;
+        }
         match self.form {
             Form::Message(RoomMessage {
                 room,

@@ -200,8 +200,10 @@ impl Giving<'_> {
                 }
                 return;
             }
-            framing if session.stalled_ms.is_some() => self.encoded.detached(framing),
-            framing => self.encoded.shared(framing, &mut self.output.arenas),
+            framing if session.stalled_ms.is_some() => {
+                self.encoded.detached(framing, &mut self.output.deflater)
+            }
+            framing => self.encoded.shared(framing, self.output),
         };
         let bytes = frame.len();
         if bytes == 0 {

@@ -8,6 +8,7 @@
 mod arena;
 mod control;
 mod core;
+mod deflater;
 mod encode;
 mod fanout;
 mod flush;

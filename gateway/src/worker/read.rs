@@ -7,11 +7,12 @@ use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
 use roomwire_protocols::line::LineDecoder;
+use roomwire_protocols::websocket::deflate::Window;
 use roomwire_protocols::websocket::{self, Item, Opcode};
 use tokio::io::AsyncWrite;
 
 use super::Core;
-use crate::session::{ChatState, CloseReason, Io, Stage, Wire};
+use crate::session::{ChatState, CloseReason, Io, Stage, WebSocketCodec, Wire};
 
 /// Reads of one session in one turn. Chosen: with a 64 KiB buffer, 256 KiB before the next session
 /// has its turn.
@@ -89,14 +90,17 @@ impl Core {
         }
         let consumed = match &mut wire {
             // An ending WebSocket still waits for the peer's close frame; other input is noise.
-            Wire::WebSocket(decoder) | Wire::WebSocketEcho(decoder) if ending => {
-                self.await_close(slot, decoder, input)
+            Wire::WebSocket(codec) | Wire::WebSocketEcho(codec) if ending => {
+                self.await_close(slot, codec, input)
             }
             _ if ending => input.len(),
             Wire::Lines(decoder) => self.feed_lines(slot, decoder, input),
             Wire::Chat(state) => self.feed_chat(slot, state, input),
-            Wire::WebSocket(decoder) => self.feed_websocket(slot, decoder, input, Speak::Rooms),
-            Wire::WebSocketEcho(decoder) => self.feed_websocket(slot, decoder, input, Speak::Echo),
+            Wire::WebSocket(codec) => self.feed_websocket(slot, codec, input, Speak::Rooms),
+            Wire::WebSocketEcho(codec) => {
+                let deflate = codec.deflate();
+                self.feed_websocket(slot, codec, input, Speak::Echo(deflate))
+            }
             Wire::Echo => self.echo(slot, input),
             Wire::Discard
             | Wire::Datagram
@@ -234,7 +238,7 @@ impl Core {
     fn feed_websocket(
         &mut self,
         slot: u32,
-        decoder: &mut websocket::Decoder,
+        codec: &mut WebSocketCodec,
         input: &mut [u8],
         speak: Speak,
     ) -> usize {
@@ -245,7 +249,7 @@ impl Core {
             let Some(rest) = input.get_mut(consumed..) else {
                 break;
             };
-            match decoder.next(rest, &limits) {
+            match codec.next(rest, &limits, &mut self.inflaters) {
                 Ok((used, None)) => {
                     consumed += used;
                     break;
@@ -279,10 +283,12 @@ impl Core {
                     event::error(out, None, ErrorCode::BinaryNotSupported, text);
                 });
             }
-            (Item::Text(text), Speak::Echo) => {
-                self.echo_frame(slot, Opcode::Text, text.as_bytes());
+            (Item::Text(text), Speak::Echo(window)) => {
+                self.echo_message(slot, Opcode::Text, text.as_bytes(), window);
             }
-            (Item::Binary(bytes), Speak::Echo) => self.echo_frame(slot, Opcode::Binary, bytes),
+            (Item::Binary(bytes), Speak::Echo(window)) => {
+                self.echo_message(slot, Opcode::Binary, bytes, window);
+            }
             (Item::Ping(payload), _) => {
                 self.lane.increment(Id::WebsocketPingsIn);
                 self.send_frame(slot, Opcode::Pong, payload);
@@ -296,23 +302,18 @@ impl Core {
         }
     }
 
-    fn echo_frame(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+    fn echo_message(&mut self, slot: u32, opcode: Opcode, payload: &[u8], window: Option<Window>) {
         self.lane.increment(Id::WebsocketMessagesIn);
         self.emit_message(slot, payload);
-        self.send_frame(slot, opcode, payload);
+        self.send_message(slot, opcode, payload, window);
     }
 
     /// Throws input away until the peer's close frame, which ends the wait.
-    fn await_close(
-        &mut self,
-        slot: u32,
-        decoder: &mut websocket::Decoder,
-        input: &mut [u8],
-    ) -> usize {
+    fn await_close(&mut self, slot: u32, codec: &mut WebSocketCodec, input: &mut [u8]) -> usize {
         let limits = self.shared.bounds.websocket;
         let mut consumed = 0;
         while let Some(rest) = input.get_mut(consumed..).filter(|rest| !rest.is_empty()) {
-            match decoder.next(rest, &limits) {
+            match codec.next(rest, &limits, &mut self.inflaters) {
                 Ok((_, Some(Item::Close(_)))) => {
                     self.die(slot, CloseReason::Closed);
                     break;
@@ -405,5 +406,6 @@ impl Core {
 #[derive(Clone, Copy, Debug)]
 enum Speak {
     Rooms,
-    Echo,
+    /// Sends them back, compressed for a window where that was agreed.
+    Echo(Option<Window>),
 }

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use roomwire_hub::{Epoch, Stored};
 use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
+use roomwire_protocols::websocket::deflate::Window;
 use roomwire_protocols::websocket::{self, Opcode};
 use roomwire_protocols::{chat, event, line, sse};
 
+use super::core::Output;
+use super::deflater::Deflater;
 use super::encode::FRAMING_BYTES;
 use super::{Core, Slice};
 use crate::message::Message;
 use crate::session::{CloseReason, Framing, Stage};
 
-/// Frames one JSON object of `roomwire.v1` that is not a room's message.
+/// Frames one JSON object of `roomwire.v1` that is not a room's message, uncompressed.
 pub(crate) fn frame(framing: Framing, json: &[u8], out: &mut Vec<u8>) {
     match framing {
-        Framing::WebSocket => websocket::frame(out, Opcode::Text, json),
+        Framing::WebSocket(_) => websocket::frame(out, Opcode::Text, json),
         Framing::Line => line::frame(out, json),
         Framing::Datagram => out.extend_from_slice(json),
         Framing::Events => sse::event(out, "notice", json),
@@ -47,7 +50,7 @@ pub(crate) fn message_frame(
         Framing::Datagram if json.len() > max_datagram => {
             event::gap(out, place.room, place.offset, place.offset);
         }
-        Framing::WebSocket | Framing::Line | Framing::Datagram => frame(framing, json, out),
+        Framing::WebSocket(_) | Framing::Line | Framing::Datagram => frame(framing, json, out),
         Framing::WebSocketEcho | Framing::Notify | Framing::None => {}
     }
 }
@@ -56,6 +59,10 @@ impl Core {
     /// Queues what `encode` writes for one session: in the turn's arena, or in a chunk of its own
     /// where the session is stalled and may keep it for long.
     pub(crate) fn send(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.send_deflating(slot, |out, _| encode(out));
+    }
+
+    fn send_deflating(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>, &mut Deflater)) {
         let Some(session) = self.sessions.get(slot as usize) else {
             return;
         };
@@ -63,12 +70,15 @@ impl Core {
         if !session.is_spoken_to() {
             return;
         }
+        let Output {
+            arenas, deflater, ..
+        } = &mut self.output;
         let frame = if session.stalled_ms.is_some() {
             let mut bytes = Vec::new();
-            encode(&mut bytes);
+            encode(&mut bytes, deflater);
             Slice::owned(bytes)
         } else {
-            self.output.arenas.answers().write(encode)
+            arenas.answers().write(|out| encode(out, deflater))
         };
         if frame.len() > 0 {
             self.push(slot, frame, None);
@@ -107,7 +117,7 @@ impl Core {
             bounds.outbox.max_bytes.saturating_sub(FRAMING_BYTES)
         };
         if json.len() <= max {
-            return self.send(slot, |out| frame(framing, json, out));
+            return self.send_object(slot, framing, json);
         }
         self.lane.increment(Id::AnswersTooLarge);
         let mut error = Vec::new();
@@ -119,8 +129,33 @@ impl Core {
         self.send(slot, |out| frame(framing, &error, out));
     }
 
-    /// Queues what a session missed. It counts as one entry of the outbox, because it is one answer;
-    /// over UDP each message is a datagram and an entry of its own.
+    fn send_object(&mut self, slot: u32, framing: Framing, json: &[u8]) {
+        if let Framing::WebSocket(Some(window)) = framing {
+            return self.send_message(slot, Opcode::Text, json, Some(window));
+        }
+        self.send(slot, |out| frame(framing, json, out));
+    }
+
+    /// Queues one WebSocket message, compressed for `window` where that makes it smaller.
+    pub(crate) fn send_message(
+        &mut self,
+        slot: u32,
+        opcode: Opcode,
+        payload: &[u8],
+        window: Option<Window>,
+    ) {
+        self.send_deflating(slot, |out, deflater| {
+            let compressed =
+                window.is_some_and(|window| deflater.frame(opcode, payload, window, out));
+            if !compressed {
+                websocket::frame(out, opcode, payload);
+            }
+        });
+    }
+
+    /// Queues what a session missed, uncompressed: a message is never compressed for one member. It
+    /// counts as one entry of the outbox, because it is one answer; over UDP each message is a
+    /// datagram and an entry of its own.
     pub(crate) fn replay(
         &mut self,
         slot: u32,
@@ -218,7 +253,7 @@ impl Core {
         if info.goodbye && self.drain.is_none() {
             self.goodbye(slot, info.word, info.reconnect, 0);
         }
-        if matches!(framing, Framing::WebSocket | Framing::WebSocketEcho) {
+        if matches!(framing, Framing::WebSocket(_) | Framing::WebSocketEcho) {
             self.queue_close(slot, info.websocket, info.word);
         }
         if let Some(session) = self.sessions.get_mut(slot as usize) {

@@ -81,6 +81,7 @@ impl Core {
         self.drain_some();
         if self.tick.ticks.is_multiple_of(TICKS_PER_ROUND as u64) {
             self.output.arenas.release();
+            self.output.deflater.release();
             self.give_memory_back();
         }
         if self.worker.0 == 0 {
@@ -307,7 +308,7 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
         };
     }
     match session.framing {
-        Framing::WebSocket | Framing::WebSocketEcho => {
+        Framing::WebSocket(_) | Framing::WebSocketEcho => {
             // A pong cannot be seen while the session is not read from, and a ping waits behind
             // what is queued; the write timeout finds out peers that take nothing.
             if session.paused || session.parked || !session.outbox.is_empty() {

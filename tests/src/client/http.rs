@@ -279,6 +279,14 @@ impl Http {
 
     /// Opens a WebSocket as a stream of this HTTP/2 connection (RFC 8441), which it takes along.
     pub async fn websocket(self, path: &str) -> Client {
+        let offer = ("sec-websocket-protocol", "roomwire.v1");
+        let (agreed, socket) = self.tunnel(path, offer).await;
+        assert_eq!(agreed["sec-websocket-protocol"], "roomwire.v1");
+        Client::websocket_on(socket).await
+    }
+
+    /// The same with one header of the test's choice; gives the answer's headers and the bytes.
+    pub async fn tunnel(self, path: &str, header: (&str, &str)) -> (HeaderMap, Socket) {
         let Sender::Version2(mut sender) = self.sender else {
             panic!("HTTP/1.1 has no streams")
         };
@@ -288,7 +296,7 @@ impl Http {
             .uri(uri)
             .extension(h2::ext::Protocol::from_static("websocket"))
             .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "roomwire.v1")
+            .header(header.0, header.1)
             .body(())
             .expect("a request");
         let opened = async {
@@ -299,9 +307,9 @@ impl Http {
         let opened = within("an extended CONNECT", opened).await;
         let (answer, send) = opened.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.headers()["sec-websocket-protocol"], "roomwire.v1");
+        let agreed = answer.headers().clone();
         let tunnel = Tunnel::new(answer.into_body(), send, self.connection);
-        Client::websocket_on(Box::new(tunnel)).await
+        (agreed, Box::new(tunnel))
     }
 
     /// Waits until the gateway has ended the connection.

@@ -85,11 +85,21 @@ impl Raw {
         String::from_utf8(head).expect("UTF-8")
     }
 
-    /// Turns the connection into a WebSocket.
+    /// Turns the connection into a WebSocket without extensions.
     pub async fn upgrade(&mut self, path: &str) {
+        assert_eq!(self.upgrade_offering(path, &[]).await, None);
+    }
+
+    /// Turns the connection into a WebSocket that offers extensions, in a header each; gives what was
+    /// agreed.
+    pub async fn upgrade_offering(&mut self, path: &str, extensions: &[&str]) -> Option<String> {
+        let offers: String = extensions
+            .iter()
+            .map(|offer| format!("sec-websocket-extensions: {offer}\r\n"))
+            .collect();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
-             connection: Upgrade\r\nsec-websocket-version: 13\r\n\
+             connection: Upgrade\r\nsec-websocket-version: 13\r\n{offers}\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.write(request.as_bytes()).await;
@@ -97,12 +107,22 @@ impl Raw {
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         // RFC 6455 §1.3's own example.
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        let agreed = head
+            .lines()
+            .find_map(|line| line.strip_prefix("sec-websocket-extensions: "));
+        agreed.map(str::to_owned)
     }
 
-    /// Reads one frame that is not fragmented: its opcode and payload.
+    /// Reads one frame that is neither fragmented nor compressed: its opcode and payload.
     pub async fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        let (first, payload) = self.read_any_frame().await;
+        assert_eq!(first & 0xf0, 0x80, "final, no reserved bit");
+        (first & 0x0f, payload)
+    }
+
+    /// Reads one frame, whatever it is: its first byte and payload.
+    pub async fn read_any_frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.read(2).await;
-        assert_eq!(head[0] & 0xf0, 0x80, "final, no reserved bit");
         assert_eq!(head[1] & 0x80, 0, "a server masks nothing");
         let length = match head[1] & 0x7f {
             126 => {
@@ -115,7 +135,7 @@ impl Raw {
             }
             length => usize::from(length),
         };
-        (head[0] & 0x0f, self.read(length).await)
+        (head[0], self.read(length).await)
     }
 
     /// Reads frames up to a close frame and gives its code and reason; nothing but the connection's

@@ -10,6 +10,7 @@
 
 mod api;
 mod crowd;
+mod deflate;
 mod embedding;
 mod hardening;
 mod lifecycle;

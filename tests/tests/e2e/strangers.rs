@@ -139,6 +139,7 @@ async def main(url, ca):
     context = ssl.create_default_context(cafile=ca) if url.startswith("wss") else None
     async with websockets.connect(url, ssl=context, subprotocols=["roomwire.v1"]) as ws:
         assert ws.subprotocol == "roomwire.v1"
+        assert [e.name for e in ws.protocol.extensions] == ["permessage-deflate"]
         await ws.send(json.dumps({"id": 1, "type": "hello", "name": "python"}))
         assert json.loads(await ws.recv())["type"] == "welcome"
         await ws.send(json.dumps({"id": 2, "type": "join", "room": "strangers"}))
@@ -146,6 +147,9 @@ async def main(url, ca):
         await ws.send(json.dumps({"type": "publish", "room": "strangers", "data": {"text": "é"}}))
         own = json.loads(await ws.recv())
         assert own["from"] == "python" and own["data"] == {"text": "é"}, own
+        long = {"text": "long enough to be compressed, " * 40}
+        await ws.send(json.dumps({"type": "publish", "room": "strangers", "data": long}))
+        assert json.loads(await ws.recv())["data"] == long
         await (await ws.ping())
         print(json.dumps(own["offset"]))
     assert ws.close_code == 1000, ws.close_code
@@ -166,7 +170,7 @@ async fn pythons_websockets_talks() {
     let mut member = gateway.lines().await;
     member.join("strangers").await;
     let ca = gateway.development_ca().expect("a CA").to_str().unwrap();
-    for (offset, url) in (1..).zip([
+    for (offset, url) in [1, 3].into_iter().zip([
         format!("ws://localhost:{}/ws", gateway.http().port()),
         format!("wss://localhost:{}/ws", gateway.https().port()),
     ]) {
@@ -174,6 +178,7 @@ async fn pythons_websockets_talks() {
         assert_eq!(stdout(&output), format!("{offset}\n"));
         let message = member.message().await;
         assert_eq!((&*message.from, message.offset), ("python", offset));
+        assert!(member.message().await.data.len() > 1000);
     }
 }
 
@@ -183,14 +188,18 @@ const socket = new WebSocket(process.argv[1], ["roomwire.v1"]);
 const send = (it) => socket.send(JSON.stringify(it));
 socket.on("open", () => {
   if (socket.protocol !== "roomwire.v1") throw new Error(socket.protocol);
+  if (!socket.extensions.includes("permessage-deflate")) throw new Error("not compressed");
   send({ id: 1, type: "hello", name: "node" });
   send({ id: 2, type: "join", room: "strangers" });
   send({ type: "publish", room: "strangers", data: [1, "é"] });
+  send({ type: "publish", room: "strangers", data: "é".repeat(1000) });
 });
 socket.on("message", (text) => {
   const it = JSON.parse(text);
-  if (it.type === "message") {
+  if (it.type === "message" && it.offset === 1) {
     console.log(it.from, it.offset, JSON.stringify(it.data));
+  } else if (it.type === "message") {
+    console.log(it.data === "é".repeat(1000));
     socket.close(1000, "done");
   }
 });
@@ -209,7 +218,7 @@ async fn nodes_ws_talks() {
     let gateway = TestGateway::start();
     let url = format!("ws://localhost:{}/ws", gateway.http().port());
     let output = run_program(&node, &["-e", NODE, &url], "").await;
-    assert_eq!(stdout(&output), "node 1 [1,\"é\"]\n");
+    assert_eq!(stdout(&output), "node 1 [1,\"é\"]\ntrue\n");
 }
 
 #[tokio::test]

@@ -94,6 +94,14 @@ catalogue! {
         "Pongs received.";
     counter WebsocketViolations "ws_violations_total" Errors Info
         "Frames that broke RFC 6455; each ended its session. Look at the client.";
+    counter WebsocketDeflateAgreed "ws_deflate_agreed_total" Handshakes Info
+        "WebSocket handshakes that agreed to permessage-deflate.";
+    counter WebsocketCompressed "ws_compressed_total" Messages Info
+        "Messages compressed, each once for all who agreed to the same window. About as many as messages sent to rooms, or fewer; far more: answers are large.";
+    counter WebsocketCompressedBytesIn "ws_compressed_bytes_in_total" Bytes Info
+        "Bytes of messages before they were compressed.";
+    counter WebsocketCompressedBytesOut "ws_compressed_bytes_out_total" Bytes Info
+        "The same after it. Near ws_compressed_bytes_in_total: what is sent does not compress; set websocket.compression to false.";
     counter UdpDatagramsIn "udp_datagrams_in_total" Datagrams Info
         "Datagrams received.";
     counter UdpDatagramsOut "udp_datagrams_out_total" Datagrams Info

@@ -58,6 +58,12 @@ impl Compressor {
         done
     }
 
+    /// Frees what is only kept for the next message.
+    pub fn release(&mut self) {
+        self.streams = Window::ALL.map(|_| None);
+        self.scratch = Vec::new();
+    }
+
     fn deflate(&mut self, payload: &[u8], window: Window) -> Option<&[u8]> {
         let slot = self.streams.get_mut(window as usize)?;
         let mut stream = slot
