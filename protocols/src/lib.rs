@@ -20,6 +20,7 @@ pub mod command;
 mod control;
 pub mod cookie;
 pub mod event;
+pub mod http1;
 pub mod json;
 pub mod line;
 pub mod name;

@@ -82,6 +82,12 @@ limits! {
     /// The headers of one HTTP request, in bytes. Default 16KiB, from 8KiB to 1MiB. Worst case:
     /// this much for each HTTP session.
     max_header: ByteSize = ByteSize::kib(16), ByteSize::kib(8) => ByteSize::mib(1);
+    /// The target of one HTTP request, path and query, in bytes. Default 8KiB, from 256B to 32KiB.
+    /// Worst case: it is a part of `max_header`.
+    max_target: ByteSize = ByteSize::kib(8), ByteSize::bytes(256) => ByteSize::kib(32);
+    /// One header of an HTTP request, name and value, in bytes. Default 8KiB, from 256B to 1MiB.
+    /// Worst case: it is a part of `max_header`.
+    max_header_field: ByteSize = ByteSize::kib(8), ByteSize::bytes(256) => ByteSize::mib(1);
     /// The body of one HTTP request, in bytes. Default 64KiB, or `max_message` where that is more;
     /// from 1KiB to 64MiB. Worst case: this much for each of `max_requests_per_session`, in each
     /// HTTP session.

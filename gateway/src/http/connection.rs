@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use roomwire_metrics::Id;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
@@ -24,6 +25,13 @@ use crate::worker::{NewSession, Worker};
 
 /// RFC 9113 §3.4: what an HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What tells the preface from every request of HTTP/1.1: nothing else has this method.
+const PREFACE_METHOD: &[u8] = b"PRI ";
+
+/// What somebody gets who goes on differently: empty SETTINGS, then GOAWAY for stream 0 with
+/// PROTOCOL_ERROR (RFC 9113 §3.4).
+const BROKEN_PREFACE: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// How long, and for how many bytes, a refused peer is read from so that it gets the refusal.
 const LINGER: Duration = Duration::from_secs(1);
@@ -107,20 +115,21 @@ pub(crate) async fn serve_connection(
 ) {
     let worker = Rc::clone(&door.worker);
     let patience = worker.shared.config.limits.handshake_timeout.get();
+    let deadline = Instant::now() + patience;
     let opened = tokio::select! {
-        opened = timeout(patience, open(&door, stream)) => opened,
+        opened = open(&door, stream, deadline) => opened,
         () = draining(&worker) => return,
     };
     match opened {
-        Ok(Ok(Some((stream, version)))) => {
+        Ok(Some((stream, version))) => {
             serve(worker, door.listener, stream, version, peer, permit).await;
         }
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection ended in its handshake"),
-        Err(_) => {
+        Ok(None) => {}
+        Err(error) if Instant::now() >= deadline => {
             worker.count(CloseReason::HandshakeTimeout.info().counter);
-            tracing::debug!(%peer, "handshake timed out");
+            tracing::debug!(%peer, %error, "handshake timed out");
         }
+        Err(error) => tracing::debug!(%peer, %error, "connection ended in its handshake"),
     }
 }
 
@@ -136,10 +145,22 @@ async fn draining(worker: &Worker) {
     drop(phase.wait_for(|phase| *phase >= last).await);
 }
 
-async fn open(door: &Door, stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {
-    let Some(acceptor) = &door.tls else {
-        return detect(stream).await;
-    };
+async fn open(
+    door: &Door,
+    stream: TcpStream,
+    deadline: Instant,
+) -> io::Result<Option<(Stream, Version)>> {
+    match &door.tls {
+        Some(acceptor) => timeout_at(deadline, open_tls(door, acceptor, stream)).await?,
+        None => detect(door, stream, deadline).await,
+    }
+}
+
+async fn open_tls(
+    door: &Door,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<Option<(Stream, Version)>> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 0 {
         return Ok(None);
@@ -191,7 +212,11 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.
-async fn detect(mut stream: TcpStream) -> io::Result<Option<(Stream, Version)>> {
+async fn detect(
+    door: &Door,
+    mut stream: TcpStream,
+    deadline: Instant,
+) -> io::Result<Option<(Stream, Version)>> {
     let mut first = BytesMut::with_capacity(PREFACE.len());
     let version = loop {
         if !PREFACE.starts_with(&first) {
@@ -202,12 +227,22 @@ async fn detect(mut stream: TcpStream) -> io::Result<Option<(Stream, Version)>> 
         }
         let left = PREFACE.len() - first.len();
         let mut more = [0; PREFACE.len()];
-        let read = stream.read(&mut more[..left]).await?;
-        if read == 0 {
-            return Ok(None);
+        match timeout_at(deadline, stream.read(&mut more[..left])).await {
+            Ok(read) => match read? {
+                0 => return Ok(None),
+                read => first.extend_from_slice(&more[..read]),
+            },
+            // Whoever got this far hears why it ends.
+            Err(_) if first.starts_with(PREFACE_METHOD) => break Version::Http1,
+            Err(elapsed) => return Err(elapsed.into()),
         }
-        first.extend_from_slice(&more[..read]);
     };
+    if matches!(version, Version::Http1) && first.starts_with(PREFACE_METHOD) {
+        door.worker.count(Id::HttpBadRequests);
+        stream.write_all(BROKEN_PREFACE).await?;
+        linger(stream).await;
+        return Ok(None);
+    }
     let mut stream = Stream::tcp(stream);
     stream.unread(first.freeze());
     Ok(Some((stream, version)))

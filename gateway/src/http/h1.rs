@@ -1,29 +1,37 @@
-//! HTTP/1.1 by hyper.
+//! HTTP/1.1 by hyper, behind a screen that is stricter than it is.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roomwire_metrics::Id;
+use roomwire_protocols::http1 as wire;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
-use super::service::respond;
-use super::watch::{Answering, Watch};
+use super::screened::{Refusal, Screen, Screened};
+use super::service::{refuse, respond};
+use super::watch::{Answering, Verdict, Watch};
+use crate::config::Limits;
 use crate::session::Stream;
 
 /// Headers in one request; hyper's own default.
 const MAX_HEADERS: usize = 100;
 
-/// hyper refuses a smaller buffer.
-const MIN_BUFFER_BYTES: usize = 8192;
+/// What hyper's buffer has room for besides one head: it takes a full buffer for a head over the limit.
+const BUFFER_MARGIN: usize = 1024;
 
 /// An answer's body, which counts as being answered until hyper has taken all of it.
 struct Watched {
@@ -53,29 +61,38 @@ impl Body for Watched {
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case the request in progress is the last.
-pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
+pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
     let limits = &connection.worker.shared.config.limits;
     let watch = Watch::http1(limits);
-    stream.report_to(Some(watch.activity()));
-    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+    let screen = Arc::new(Screen::default());
+    let requests = Cell::new(0);
+    let service = service_fn(|request: Request<Incoming>| {
         let connection = Rc::clone(connection);
         let answering = watch.begin();
+        let refusal = screen.refusal_of(requests.replace(requests.get() + 1));
         async move {
-            let answer = respond(&connection, request.map(RequestBody::http1)).await;
+            let answer = answer(&connection, request, refusal).await;
             Ok::<_, Infallible>(answer.map(|body| Watched {
                 body,
                 _answering: answering,
             }))
         }
     });
+    let max_header = limits.max_header.as_usize();
+    let screened = Screened::new(
+        stream,
+        bounds(limits),
+        Arc::clone(&screen),
+        watch.activity(),
+    );
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         // Of a head and of the wait for one; the watch minds the first.
         .header_read_timeout(limits.idle_http.get().max(limits.header_timeout.get()))
         .max_headers(MAX_HEADERS)
-        .max_buf_size(limits.max_header.as_usize().max(MIN_BUFFER_BYTES))
+        .max_buf_size(max_header + BUFFER_MARGIN)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(screened), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut drained = pin!(connection.drained());
@@ -89,12 +106,22 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
                 watch.drain();
                 served.as_mut().graceful_shutdown();
             }
-            verdict = verdict.as_mut() => return connection.judged(verdict),
+            found = verdict.as_mut() => {
+                if found != Verdict::HeadTooSlow || !screen.give_up() {
+                    return connection.judged(found);
+                }
+                // It is answered first, which must not take for ever either.
+                verdict.set(watch.verdict());
+            }
             _ = connection.closed() => return,
         }
     };
+    if screen.refused_body() {
+        connection.worker.count(Id::HttpBadRequests);
+    }
     match ended {
         Ok(()) => {}
+        Err(_) if screen.refused_body() => {}
         // Nothing was asked for idle_http: an ordinary end.
         Err(error) if error.is_timeout() => {}
         Err(error) => {
@@ -106,5 +133,42 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
             });
             tracing::debug!(peer = %connection.peer, %error, "http/1.1 connection failed");
         }
+    }
+}
+
+async fn answer(
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+    refusal: Option<Refusal>,
+) -> Response<ResponseBody> {
+    let (mut answer, close) = if let Some(refusal) = refusal {
+        let timed_out = refusal.status == StatusCode::REQUEST_TIMEOUT;
+        connection.worker.count(if timed_out {
+            Id::HttpTimeouts
+        } else {
+            Id::HttpBadRequests
+        });
+        (refuse(connection, refusal.problem()), true)
+    } else {
+        let mut upgrades = request.headers().get_all(UPGRADE).iter();
+        let websocket = upgrades.any(|value| wire::wants_websocket(value.as_bytes()));
+        let answer = respond(connection, request.map(RequestBody::http1)).await;
+        // What follows such a request was not looked at, so it cannot be another one.
+        let refused = websocket && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+        (answer, refused)
+    };
+    if close {
+        let headers = answer.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+fn bounds(limits: &Limits) -> wire::Limits {
+    wire::Limits {
+        max_head: limits.max_header.as_usize(),
+        max_target: limits.max_target.as_usize(),
+        max_field: limits.max_header_field.as_usize(),
+        max_fields: MAX_HEADERS,
     }
 }

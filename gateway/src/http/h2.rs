@@ -9,14 +9,17 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use roomwire_metrics::Id;
+use roomwire_protocols::http1 as wire;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
-use super::service::respond;
+use super::problem::Problem;
+use super::service::{refuse, respond};
 use super::watch::{Answering, FAREWELL, Verdict, Watch};
 use crate::session::Stream;
 
@@ -131,8 +134,17 @@ async fn answer(
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let request = request.map(|stream| RequestBody::http2(stream, length.unwrap_or(0)));
+    let max_target = connection.worker.shared.config.limits.max_target.as_usize();
     let response = tokio::select! {
-        response = respond(&connection, request) => response,
+        response = async {
+            match check_target(request.uri(), max_target) {
+                Ok(()) => respond(&connection, request).await,
+                Err(problem) => {
+                    connection.worker.count(Id::HttpBadRequests);
+                    refuse(&connection, problem)
+                }
+            }
+        } => response,
         // The client gave up on the request; nobody is left to answer.
         _ = poll_fn(|cx| reply.poll_reset(cx)) => return,
     };
@@ -141,6 +153,19 @@ async fn answer(
         tracing::debug!(peer = %connection.peer, %error, "http/2 stream failed");
         reply.send_reset(error.reason().unwrap_or(Reason::INTERNAL_ERROR));
     }
+}
+
+/// What the screen refuses over HTTP/1.1 before hyper has it.
+fn check_target(uri: &Uri, max_target: usize) -> Result<(), Problem> {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let (status, violation) = if target.len() > max_target {
+        (StatusCode::URI_TOO_LONG, wire::Violation::TargetTooLong)
+    } else if !target.is_ascii() {
+        (StatusCode::BAD_REQUEST, wire::Violation::Target)
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(status, "bad_request", violation.reason()))
 }
 
 pub(super) async fn send(

@@ -31,6 +31,7 @@ pub(super) async fn publish(call: Call) -> Result<Answer, Problem> {
         offset: u64,
     }
     let room = room_of(&call)?.to_owned();
+    call.require_body()?;
     if !is_json(call.request.headers()) {
         call.connection.worker.count(Id::HttpWrongType);
         let detail = "send application/json, as in {\"data\": \"hello\"}";

@@ -17,6 +17,7 @@ mod origin;
 mod page;
 mod problem;
 mod router;
+mod screened;
 mod service;
 mod upgrade;
 mod watch;

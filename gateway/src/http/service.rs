@@ -5,14 +5,16 @@ use std::rc::Rc;
 use http::header::{self, HeaderValue};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use roomwire_metrics::Id;
+use roomwire_protocols::http1::is_host;
 
 use super::body::{CollectError, RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
 use super::{api, custom, emit, event_stream, message, origin, page, upgrade};
-use crate::config::Route;
+use crate::config::{Protocol, Route};
 use crate::event::BoundAddress;
 
 /// A request with what its path told.
@@ -37,6 +39,19 @@ impl Call {
         pairs
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.into_owned())
+    }
+
+    /// Refuses a request without a body: without one, and without a word about it.
+    pub(crate) fn require_body(&self) -> Result<(), Problem> {
+        let headers = self.request.headers();
+        let told = headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING);
+        if told || !self.request.body().is_end_stream() {
+            return Ok(());
+        }
+        let detail = "send a body, and its length or chunks";
+        let status = StatusCode::LENGTH_REQUIRED;
+        Err(Problem::new(status, "length_required", detail))
     }
 
     /// The whole body under the configured limits.
@@ -78,10 +93,19 @@ pub(crate) async fn respond(
 ) -> Response<ResponseBody> {
     connection.worker.count(Id::HttpRequests);
     let head = *request.method() == Method::HEAD;
-    let mut answer = match dispatch(connection, request).await {
+    let answer = match dispatch(connection, request).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_answer(),
     };
+    finish(connection, answer, head)
+}
+
+/// Answers what is no request.
+pub(super) fn refuse(connection: &Connection, problem: Problem) -> Answer {
+    finish(connection, problem.into_answer(), false)
+}
+
+fn finish(connection: &Connection, mut answer: Answer, head: bool) -> Answer {
     let class = match answer.status().as_u16() {
         ..300 => Id::HttpResponsesOk,
         300..400 => Id::HttpResponsesRedirect,
@@ -114,6 +138,8 @@ async fn dispatch(
     request: Request<RequestBody>,
 ) -> Result<Answer, Problem> {
     check_host(connection, &request)?;
+    check_form(connection, &request)?;
+    check_expectation(&request)?;
     if request.method() == Method::OPTIONS && request.uri().path() == "*" {
         // RFC 9110 §9.3.7: about the server as a whole.
         return wrong_method(request.method(), "GET, HEAD, POST, DELETE, OPTIONS");
@@ -162,20 +188,63 @@ async fn dispatch(
 }
 
 /// Refuses requests that are not clearly meant for us: without exactly one valid `Host` (RFC 9112
-/// §3.2), or, on loopback, for a name that is not loopback's and not listed.
+/// §3.2) or `:authority` (RFC 9113 §8.3.1), or, on loopback, for a name that is not loopback's and not
+/// listed.
 fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result<(), Problem> {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let host = authority(request).and_then(|host| host.parse::<Authority>().ok());
-    let needed = request.version() >= Version::HTTP_11;
-    let Some(host) = host.filter(|_| hosts <= 1) else {
-        if hosts == 0 && !needed && request.uri().authority().is_none() {
-            return Ok(());
-        }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let target = request.uri().authority().map(Authority::as_str);
+    let well_formed = second.is_none()
+        && host.is_none_or(|host| is_host(host.as_bytes()))
+        && target.is_none_or(|target| is_host(target.as_bytes()));
+    let told = match request.version() {
+        // What a target says counts (RFC 9112 §3.2.2), but a `Host` must be there.
+        Version::HTTP_11 => host.is_some(),
+        Version::HTTP_2 => match (host, target) {
+            (Some(host), Some(target)) => host.as_bytes().eq_ignore_ascii_case(target.as_bytes()),
+            (host, target) => host.is_some() || target.is_some(),
+        },
+        _ => true,
+    };
+    if !well_formed || !told {
         connection.worker.count(Id::HttpBadRequests);
         let detail = "there must be exactly one Host, and it must be valid";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail));
-    };
-    check_name(connection, Some(&host))
+    }
+    match authority(request).and_then(|host| host.parse::<Authority>().ok()) {
+        Some(host) => check_name(connection, Some(&host)),
+        // Before HTTP/1.1 nobody had to tell.
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is asked of proxies and of other servers than this listener is.
+fn check_form(connection: &Connection, request: &Request<RequestBody>) -> Result<(), Problem> {
+    if request.method() == Method::CONNECT {
+        let detail = "CONNECT is served for WebSocket over HTTP/2 only";
+        let status = StatusCode::NOT_IMPLEMENTED;
+        return Err(Problem::new(status, "not_implemented", detail));
+    }
+    // RFC 9110 §7.4: over a connection without TLS nothing is answered in the name of https.
+    let secure = listener(connection).protocol == Protocol::Https.as_str();
+    let absolute = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
+    if absolute && !secure && request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+        let detail = "this listener does not speak TLS";
+        let status = StatusCode::MISDIRECTED_REQUEST;
+        return Err(Problem::new(status, "misdirected", detail));
+    }
+    Ok(())
+}
+
+/// RFC 9110 §10.1.1: there is one expectation, and it is hyper or the peer that meets it.
+fn check_expectation(request: &Request<RequestBody>) -> Result<(), Problem> {
+    let mut expected = request.headers().get_all(header::EXPECT).iter();
+    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(());
+    }
+    let detail = "nothing can be expected but 100-continue";
+    let status = StatusCode::EXPECTATION_FAILED;
+    Err(Problem::new(status, "expectation_failed", detail))
 }
 
 /// Refuses requests on loopback for a name that is not loopback's and not listed.

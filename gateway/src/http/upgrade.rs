@@ -17,6 +17,7 @@ use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Target};
+use super::screened::Screened;
 use super::service::{self, Call};
 use super::watch::Answering;
 use crate::lifecycle::Phase;
@@ -249,17 +250,10 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire)
 
 /// The socket as it was before hyper had it, with what hyper read beyond the handshake.
 fn take_stream(upgraded: Upgraded) -> Option<Stream> {
-    match upgraded.downcast::<TokioIo<Stream>>() {
-        Ok(parts) => {
-            let mut stream = parts.io.into_inner();
-            stream.report_to(None);
-            if !parts.read_buf.is_empty() {
-                stream.unread(parts.read_buf);
-            }
-            Some(stream)
-        }
+    match upgraded.downcast::<TokioIo<Screened>>() {
+        Ok(parts) => Some(parts.io.into_inner().into_stream(parts.read_buf)),
         Err(_) => {
-            debug_assert!(false, "hyper was given a TokioIo<Stream>");
+            debug_assert!(false, "hyper was given a TokioIo<Screened>");
             None
         }
     }

@@ -143,7 +143,9 @@ impl Watch {
             written = now_written;
             // An answer that was given away whole may still be on its way out.
             let quiet = self.answering.load(Ordering::Relaxed) == 0 && !moving && !stuck;
-            let heard = self.minds_heads && self.activity.heard.load(Ordering::Relaxed);
+            let unfinished = self.activity.unfinished.load(Ordering::Relaxed);
+            let heard = unfinished || self.activity.heard.load(Ordering::Relaxed);
+            let heard = heard && self.minds_heads;
             let more = |held: bool, so_far: Duration| {
                 if held { so_far + step } else { Duration::ZERO }
             };

@@ -32,6 +32,8 @@ pub(crate) struct Stream {
 pub(crate) struct Activity {
     /// Something was read since this was lowered.
     pub(crate) heard: AtomicBool,
+    /// Whoever drives the stream has read what is no whole request yet.
+    pub(crate) unfinished: AtomicBool,
     /// The last write found the socket full.
     pub(crate) blocked: AtomicBool,
     /// Bytes that the socket took.

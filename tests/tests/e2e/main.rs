@@ -13,6 +13,7 @@ mod crowd;
 mod deflate;
 mod embedding;
 mod hardening;
+mod http1;
 mod lifecycle;
 mod malformed;
 mod matrix;

@@ -490,11 +490,9 @@ async fn what_is_not_http_is_a_bad_request() {
     for garbage in [
         &b"\x00\x01\x02\x03\r\n\r\n"[..],
         b"HELLO\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",
         b"{\"type\":\"ping\"}\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ] {
         let counters = gateway.counters();
         let what = String::from_utf8_lossy(garbage).into_owned();
@@ -659,9 +657,9 @@ async fn a_bad_request_over_http_is_a_problem_document() {
             calm,
             Some(json),
             b"",
-            400,
-            "bad_json",
-            &[(JSON, 1)],
+            411,
+            "length_required",
+            &[],
         ),
         (
             Method::POST,
@@ -812,10 +810,7 @@ async fn a_head_over_the_limit_is_refused() {
     // It may be refused before all of it is written.
     drop(raw.try_write(head.as_bytes()).await);
     let answer = answer_of(&mut raw).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     counters.complained(&[("http_bad_requests_total", 1)]).await;
     witness.hears_all("a large head").await;
 }
