@@ -21,9 +21,9 @@ use crate::config::{Config, ListenerConfig, Protocol, SlowPolicy};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase, Signals};
-use crate::listener::{BindError, Sockets, bind_all};
+use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::rooms::{Rooms, SendError, publish};
-use crate::shared::{Admission, Bounds, RoomHub, Shared};
+use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::worker;
 
 /// Most workers of one gateway: what a client id has room for.
@@ -284,6 +284,11 @@ pub(crate) fn start(
     let page = open_page(&config, workers)?;
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
+        rules: config
+            .listeners
+            .iter()
+            .map(|it| Rules::new(&it.accept))
+            .collect(),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
         emitter,
         clock,
@@ -293,7 +298,7 @@ pub(crate) fn start(
         cookies: CookieKey::new(random_bytes()?),
         listeners: bound.addresses,
         router,
-        admission: Admission::new(max_connections),
+        admission: Admission::new(max_connections, &config.listeners),
         sessions: AtomicUsize::new(0),
         udp_places: AtomicUsize::new(0),
         failed: AtomicBool::new(false),

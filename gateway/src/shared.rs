@@ -13,10 +13,11 @@ use roomwire_protocols::cookie::CookieKey;
 use roomwire_protocols::websocket;
 use tokio::sync::watch;
 
-use crate::config::{Config, Limits};
+use crate::config::{AcceptConfig, Config, Limits, Span};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase};
+use crate::listener::Admission;
 use crate::message::Message;
 use crate::worker::Control;
 
@@ -27,6 +28,8 @@ pub(crate) type RoomHub = Hub<Arc<Message>, Control>;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) bounds: Bounds,
+    /// By listener.
+    pub(crate) rules: Vec<Rules>,
     pub(crate) hub: Arc<RoomHub>,
     pub(crate) emitter: Emitter,
     pub(crate) clock: Clock,
@@ -36,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieKey,
     pub(crate) listeners: Vec<BoundAddress>,
     pub(crate) router: Router,
+    /// Connections against their bounds.
     pub(crate) admission: Admission,
     /// Sessions of all workers. The counter page says the same, but a turn later.
     pub(crate) sessions: AtomicUsize,
@@ -58,6 +62,12 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// How long sessions of a listener may last.
+    pub(crate) fn rules(&self, listener: u16) -> Rules {
+        let rules = self.rules.get(usize::from(listener)).copied();
+        rules.unwrap_or(Rules::NONE)
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
@@ -71,46 +81,6 @@ impl Shared {
             }
             advances
         });
-    }
-}
-
-/// Counts connections of all workers against `max_connections`.
-#[derive(Debug)]
-pub(crate) struct Admission {
-    open: AtomicUsize,
-    max: usize,
-}
-
-impl Admission {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            open: AtomicUsize::new(0),
-            max,
-        }
-    }
-
-    /// A permit for one more connection; `None` at the limit. Dropping the permit gives it back.
-    pub(crate) fn admit(shared: &Arc<Shared>) -> Option<Permit> {
-        let this = &shared.admission;
-        if this.open.fetch_add(1, Ordering::Relaxed) >= this.max {
-            this.open.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Permit {
-            shared: Arc::clone(shared),
-        })
-    }
-}
-
-/// One admitted connection.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.admission.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -136,6 +106,33 @@ impl UdpPlace {
 impl Drop for UdpPlace {
     fn drop(&mut self) {
         self.shared.udp_places.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long sessions of one listener may last; `u64::MAX` is for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Without anything from the peer.
+    pub(crate) idle_ms: u64,
+    /// In all.
+    pub(crate) lifetime_ms: u64,
+}
+
+impl Rules {
+    const NONE: Self = Self {
+        idle_ms: u64::MAX,
+        lifetime_ms: u64::MAX,
+    };
+
+    pub(crate) fn new(accept: &AcceptConfig) -> Self {
+        let bound = |span: Span| match span.as_millis() {
+            0 => u64::MAX,
+            bound => bound,
+        };
+        Self {
+            idle_ms: bound(accept.idle_timeout),
+            lifetime_ms: bound(accept.max_lifetime),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod json;
 pub mod line;
 pub mod name;
 pub mod problem;
+pub mod proxy_header;
 pub mod room;
 pub mod sse;
 pub mod websocket;

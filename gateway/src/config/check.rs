@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::Config;
+use super::accept::AcceptConfig;
+use super::describe::differing;
 use super::error::shown;
 use super::listener::{ListenerConfig, Protocol, Route};
 use super::load::shouted;
@@ -55,7 +57,7 @@ pub(super) fn listener_path(index: usize, key: &str) -> String {
 
 #[derive(Default)]
 struct Checker {
-    path: Vec<&'static str>,
+    path: Vec<String>,
     violations: Vec<Violation>,
 }
 
@@ -71,7 +73,7 @@ impl Visitor for Checker {
     ) {
         if *value < min || max < *value {
             let mut path = self.path.clone();
-            path.push(key);
+            path.push(key.to_owned());
             self.add(
                 path.join("."),
                 format!("`{key}` must be from {min} to {max}, not {value}"),
@@ -80,7 +82,7 @@ impl Visitor for Checker {
     }
 
     fn table(&mut self, key: &'static str, visit: impl FnOnce(&mut Self)) {
-        self.path.push(key);
+        self.path.push(key.to_owned());
         visit(self);
         self.path.pop();
     }
@@ -184,8 +186,32 @@ impl Checker {
             );
             self.add(listener_path(index, "bind"), message);
         }
+        self.path.push(listener_path(index, ""));
+        // The walk lends each value mutably, because reading is the same walk.
+        listener.clone().visit(self);
+        self.path.pop();
+        self.accept(index, listener);
         self.tls(index, listener);
         self.routes(index, &listener.routes, *protocol);
+    }
+
+    fn accept(&mut self, index: usize, listener: &ListenerConfig) {
+        let (accept, protocol) = (&listener.accept, listener.protocol);
+        let defaults = AcceptConfig::default();
+        if protocol == Protocol::Udp && *accept != defaults {
+            for key in differing(accept, &defaults) {
+                let message =
+                    format!("`{key}` is for connections, and this listener is for {protocol}");
+                self.add(listener_path(index, key), message);
+            }
+        }
+        if protocol.is_http() && accept.idle_timeout != defaults.idle_timeout {
+            let message = format!(
+                "`idle_timeout` is for tcp, and this listener is for {protocol}: there are \
+                 `idle_http` and `ping_interval` in [limits]"
+            );
+            self.add(listener_path(index, "idle_timeout"), message);
+        }
     }
 
     fn tls(&mut self, index: usize, listener: &ListenerConfig) {

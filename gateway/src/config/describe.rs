@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::Config;
+use super::accept::AcceptConfig;
 use super::listener::{ListenerConfig, default_routes};
 use super::setting::{Setting, Visitor, quoted};
 use super::unit::ByteSize;
@@ -16,7 +17,17 @@ struct Line {
     value: Option<String>,
 }
 
-/// Collects every key outside of listeners.
+impl Line {
+    fn dotted(&self) -> String {
+        if self.table.is_empty() {
+            self.key.to_owned()
+        } else {
+            format!("{}.{}", self.table, self.key)
+        }
+    }
+}
+
+/// Collects every key that is visited.
 #[derive(Default)]
 struct Lines {
     path: Vec<&'static str>,
@@ -76,6 +87,11 @@ pub(super) fn to_toml(config: &Config) -> String {
         for (key, value) in listener_lines(listener) {
             text.push_str(&format!("{key} = {value}\n"));
         }
+        for line in listener_settings(listener) {
+            if let Some(value) = &line.value {
+                text.push_str(&format!("{} = {value}\n", line.dotted()));
+            }
+        }
     }
     text
 }
@@ -105,6 +121,35 @@ fn listener_lines(listener: &ListenerConfig) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// The keys of a listener, below the ones it is made of, that are not as by default; with values.
+fn listener_settings(listener: &ListenerConfig) -> Vec<Line> {
+    let defaults = ListenerConfig::new("", listener.protocol, listener.bind);
+    let walk = |listener: &ListenerConfig| {
+        let mut lines = Lines::default();
+        listener.clone().visit(&mut lines);
+        lines.lines
+    };
+    let (lines, defaults) = (walk(listener), walk(&defaults));
+    let differs = |(line, default): (Line, &Line)| (line != *default).then_some(line);
+    lines
+        .into_iter()
+        .zip(&defaults)
+        .filter_map(differs)
+        .collect()
+}
+
+/// The keys in which two values of a listener's settings differ.
+pub(super) fn differing(one: &AcceptConfig, other: &AcceptConfig) -> Vec<&'static str> {
+    let walk = |settings: &AcceptConfig| {
+        let mut lines = Lines::default();
+        settings.clone().visit(&mut lines);
+        lines.lines
+    };
+    let (one, other) = (walk(one), walk(other));
+    let differ = one.iter().zip(&other).filter(|(one, other)| one != other);
+    differ.map(|(line, _)| line.key).collect()
+}
+
 /// What would run, for people: listeners, what differs from the defaults, what it costs at worst.
 pub(super) fn describe(config: &Config) -> String {
     let mut text = "listeners\n".to_owned();
@@ -120,6 +165,10 @@ pub(super) fn describe(config: &Config) -> String {
             listener.name,
             summary(listener)
         ));
+        for line in listener_settings(listener) {
+            let value = line.value.as_deref().unwrap_or("not set");
+            text.push_str(&format!("  {:<width$}  {} = {value}\n", "", line.dotted()));
+        }
     }
     text.push_str("\nnot as by default\n");
     let defaults = lines(&Config::default());

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::setting::words;
+use super::accept::AcceptConfig;
+use super::setting::{Visitor, words};
 
 words! {
     /// What is spoken on a listener.
@@ -72,6 +73,9 @@ pub struct ListenerConfig {
     pub certificate: Option<PathBuf>,
     /// PEM file with its private key.
     pub key: Option<PathBuf>,
+    /// How connections are accepted and how long they may last.
+    #[serde(flatten)]
+    pub accept: AcceptConfig,
 }
 
 impl ListenerConfig {
@@ -90,6 +94,7 @@ impl ListenerConfig {
             routes,
             certificate: None,
             key: None,
+            accept: AcceptConfig::default(),
         }
     }
 
@@ -111,6 +116,11 @@ impl ListenerConfig {
             Self::new("http", Protocol::Http, at(8080)),
             Self::new("https", Protocol::Https, at(8443)),
         ]
+    }
+
+    /// Walks over the keys whose defaults are the same for every protocol.
+    pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
+        self.accept.visit(visitor);
     }
 
     /// Whether only this machine reaches the address.

@@ -7,6 +7,7 @@
 //!
 //! Read `limits.rs` for the bounds and `load.rs` for how a file becomes a [`Config`].
 
+mod accept;
 mod check;
 mod describe;
 mod error;
@@ -28,6 +29,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use accept::{AcceptConfig, InvalidNetwork, Network, WhenFull};
 pub use error::ConfigError;
 use error::{Place, Problem};
 pub use gateway::GatewayConfig;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use serde_json::{Value, json};
 
 use super::Config;
+use super::listener::ListenerConfig;
 use super::setting::{Setting, Visitor};
 
 /// The schema as indented JSON that ends in a newline.
@@ -18,6 +19,10 @@ pub(super) fn schema() -> String {
         schema: &mut schema,
     };
     Config::default().visit(&mut bounds);
+    if let Some(mut listener) = ListenerConfig::defaults().into_iter().next() {
+        bounds.path.push("listener");
+        listener.visit(&mut bounds);
+    }
     format!("{schema:#}\n")
 }
 
@@ -32,10 +37,10 @@ impl Bounds<'_> {
     fn property(&mut self, key: &str) -> Option<&mut Value> {
         let mut pointer = String::new();
         for part in self.path.iter().copied().chain([key]) {
-            let reference = self
-                .schema
-                .pointer(&pointer)?
+            let here = self.schema.pointer(&pointer)?;
+            let reference = here
                 .get("$ref")
+                .or_else(|| here.get("items")?.get("$ref"))
                 .and_then(Value::as_str);
             if let Some(reference) = reference {
                 pointer = reference.trim_start_matches('#').to_owned();

@@ -18,9 +18,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
-use crate::listener::Door;
+use crate::listener::{Door, Permit};
 use crate::session::{ClientId, CloseReason, Io, Socket, Stream, TaskSide, Wire};
-use crate::shared::Permit;
 use crate::worker::{NewSession, Worker};
 
 /// RFC 9113 §3.4: what an HTTP/2 client says first.

@@ -21,8 +21,8 @@ use super::screened::Screened;
 use super::service::{self, Call};
 use super::watch::Answering;
 use crate::lifecycle::Phase;
+use crate::listener::{Admission, Permit};
 use crate::session::{CloseReason, H2Socket, Stream, WebSocketCodec, Wire};
-use crate::shared::{Admission, Permit};
 use crate::worker::NewSession;
 
 /// What speaks on the socket afterwards.
@@ -220,9 +220,10 @@ fn accept_connect(
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
-    let permit = Admission::admit(&connection.worker.shared).ok_or_else(|| {
-        connection.worker.count(Id::ConnectionsRefused);
-        let detail = "there are as many sessions as there may be (limits.max_connections)";
+    let shared = &connection.worker.shared;
+    let permit = Admission::admit(shared, connection.listener).map_err(|full| {
+        connection.worker.count(full.counter());
+        let detail = "there are as many sessions as there may be (max_connections)";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     })?;

@@ -1,6 +1,7 @@
 //! Accepting: one task per listener and worker; what comes is admitted, then handed on.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::StreamSocket;
-use crate::config::Handler;
+use super::admission::{Admission, Full, Permit};
+use crate::config::{AcceptConfig, Handler, WhenFull};
 use crate::event::Refused;
 use crate::lifecycle::Phase;
 use crate::session::{Stream, Wire};
-use crate::shared::{Admission, Permit};
 use crate::worker::{NewSession, Worker};
 
 /// How long accepting pauses when the process or the host is out of descriptors or memory. Chosen:
@@ -67,11 +68,22 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
             Ok((stream, peer)) => {
                 exhausted = false;
                 door.worker.count(Id::ConnectionsAccepted);
-                let Some(permit) = Admission::admit(&door.worker.shared) else {
-                    door.refuse(peer);
-                    continue;
-                };
-                door.enter(stream, peer, permit);
+                match Admission::admit(&door.worker.shared, door.listener) {
+                    Ok(permit) => door.enter(stream, peer, permit),
+                    Err(full) if door.accept().when_full == WhenFull::Refuse => {
+                        door.refuse(peer, full);
+                    }
+                    Err(_) => {
+                        door.worker.count(Id::ConnectionsWaited);
+                        // What comes meanwhile stays in the kernel's backlog.
+                        let permit = tokio::select! {
+                            biased;
+                            _ = phase.wait_for(|phase| *phase >= last) => return,
+                            permit = Admission::admit_later(&door.worker.shared, door.listener) => permit,
+                        };
+                        door.enter(stream, peer, permit);
+                    }
+                }
             }
             Err(error) if is_exhaustion(&error) => {
                 door.worker.count(Id::AcceptErrors);
@@ -94,8 +106,17 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
 }
 
 impl Door {
-    fn refuse(&self, peer: std::net::SocketAddr) {
-        self.worker.count(Id::ConnectionsRefused);
+    /// How connections are accepted here.
+    pub(super) fn accept(&self) -> &AcceptConfig {
+        let listeners = &self.worker.shared.config.listeners;
+        let listener = listeners.get(usize::from(self.listener));
+        &listener
+            .expect("a door is made for a configured listener")
+            .accept
+    }
+
+    pub(super) fn refuse(&self, peer: SocketAddr, full: Full) {
+        self.worker.count(full.counter());
         self.worker.with(|core| {
             if core.topics.refused.has_listeners() {
                 core.topics.refused.emit(&Refused { peer });
@@ -103,7 +124,25 @@ impl Door {
         });
     }
 
-    fn enter(self: &Rc<Self>, stream: TcpStream, peer: std::net::SocketAddr, permit: Permit) {
+    fn enter(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+        if self.accept().is_proxy(peer.ip()) {
+            let open = super::open::behind_proxy(Rc::clone(self), stream, peer, permit);
+            self.worker.scope.spawn("opening", open);
+        } else {
+            self.hand_on(stream, peer, permit);
+        }
+    }
+
+    /// Gives a connection, whose client is now known, to the handler.
+    pub(super) fn hand_on(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut permit: Permit,
+    ) {
+        if let Err(full) = permit.claim(peer.ip()) {
+            return self.refuse(peer, full);
+        }
         let wire = match self.handler {
             Handler::Rooms => Wire::Undecided,
             Handler::Echo => Wire::Echo,

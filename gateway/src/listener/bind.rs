@@ -3,21 +3,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, TcpKeepalive, Type};
 
 use crate::config::{Handler, ListenerConfig, Protocol};
 use crate::event::BoundAddress;
-
-/// Connections the kernel keeps for us before they are accepted. Chosen: Linux's own default limit
-/// (`net.core.somaxconn`) since 5.4; the kernel takes the smaller of the two.
-const BACKLOG: i32 = 4096;
-
-/// Silence after which the kernel asks whether the peer's host is still there. Chosen: WebSocket
-/// peers are pinged sooner; this is for those that say nothing, and costs the host next to nothing.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A listener could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +92,7 @@ pub(crate) fn bind_all(
         if address.port() != 0 && workers > 1 {
             // Workers share the port by SO_REUSEPORT, which would also let a second gateway of the
             // same user take half of our connections. A socket without it finds that out.
-            drop(open(address, config.protocol, Sharing::Alone).map_err(failed)?);
+            drop(open(address, config, Sharing::Alone).map_err(failed)?);
         }
         let sharing = if workers > 1 {
             Sharing::WithWorkers
@@ -109,7 +100,7 @@ pub(crate) fn bind_all(
             Sharing::Alone
         };
         for sockets in &mut per_worker {
-            let socket = open(address, config.protocol, sharing).map_err(failed)?;
+            let socket = open(address, config, sharing).map_err(failed)?;
             // With port 0 the first worker's socket decides which port it is.
             address = socket
                 .local_addr()
@@ -156,9 +147,10 @@ enum Sharing {
     WithWorkers,
 }
 
-fn open(address: SocketAddr, protocol: Protocol, sharing: Sharing) -> io::Result<Socket> {
+fn open(address: SocketAddr, config: &ListenerConfig, sharing: Sharing) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
-    let datagrams = protocol == Protocol::Udp;
+    let datagrams = config.protocol == Protocol::Udp;
+    let accept = &config.accept;
     let (kind, wire) = if datagrams {
         (Type::DGRAM, SocketProtocol::UDP)
     } else {
@@ -172,10 +164,13 @@ fn open(address: SocketAddr, protocol: Protocol, sharing: Sharing) -> io::Result
         // Lets a restart bind while old connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         // Accepted connections inherit both, which saves two system calls for each. Small frames
-        // must not wait for acknowledgements (Nagle, RFC 1122 §4.2.3.4), and a peer whose host
+        // need not wait for acknowledgements (Nagle, RFC 1122 §4.2.3.4), and a peer whose host
         // vanished must be found out although nothing is sent to it (§4.2.3.6).
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        socket.set_tcp_nodelay(accept.nodelay)?;
+        let silence = accept.keepalive.get();
+        if !silence.is_zero() {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
+        }
     }
     if sharing == Sharing::WithWorkers {
         socket.set_reuse_port(true)?;
@@ -183,7 +178,7 @@ fn open(address: SocketAddr, protocol: Protocol, sharing: Sharing) -> io::Result
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if !datagrams {
-        socket.listen(BACKLOG)?;
+        socket.listen(i32::try_from(accept.backlog).unwrap_or(i32::MAX))?;
     }
     Ok(socket)
 }

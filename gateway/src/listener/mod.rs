@@ -2,8 +2,11 @@
 //! accepted from by each worker on a socket of its own (`SO_REUSEPORT`).
 
 mod accept;
+mod admission;
 mod bind;
+mod open;
 
 pub(crate) use accept::{Door, accept};
+pub(crate) use admission::{Admission, Permit};
 pub use bind::BindError;
 pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all};

@@ -3,6 +3,8 @@
 //! Every session ends by exactly one [`CloseReason`]. The table says for each what is counted, whose
 //! fault it is, what each wire is told, how loudly it is logged, and what an operator can do.
 
+use std::io;
+
 use roomwire_metrics::Id;
 use roomwire_protocols::websocket::close;
 use tracing::Level;
@@ -81,9 +83,11 @@ close_reasons! {
     Closed             "closed"             CloseClosed             None     Some(close::NORMAL),           false true  DEBUG "The peer said goodbye in its protocol's way: a close frame or /quit.";
     Ended              "ended"              CloseEnded              None     Some(close::NORMAL),           false true  DEBUG "The peer closed its side of the connection.";
     HandshakeTimeout   "handshake_timeout"  CloseHandshakeTimeout   Peer     Some(close::POLICY),           false true  DEBUG "Nothing that makes sense came within handshake_timeout. Port scanners and half-open clients do this.";
+    IdleTimeout        "idle_timeout"       CloseIdleTimeout        Peer     Some(close::POLICY),           true  true  DEBUG "The peer sent nothing for the listener's idle_timeout.";
     Internal           "internal"           CloseInternal           Gateway  Some(close::INTERNAL),         true  true  ERROR "A fault of the gateway ended one session; the rest goes on. Please report the log line before it.";
     Kicked             "kicked"             CloseKicked             Operator Some(close::POLICY),           true  false DEBUG "Closed over the API or by the program that embeds the gateway.";
     LeaseExpired       "lease_expired"      CloseLeaseExpired       Network  None,                          false true  DEBUG "No datagram came from a UDP peer for udp_lease.";
+    LifetimeOver       "lifetime_over"      CloseLifetimeOver       Operator Some(close::GOING_AWAY),       true  true  DEBUG "The connection lasted for the listener's max_lifetime.";
     LimitReached       "limit_reached"      CloseLimitReached       Gateway  Some(close::TRY_AGAIN),        false true  DEBUG "max_connections was reached. Raise it together with the limit on open files.";
     PolicyViolation    "policy_violation"   ClosePolicyViolation    Peer     Some(close::POLICY),           false false DEBUG "The peer broke a rule of ours, such as max_fragments.";
     PongTimeout        "pong_timeout"       ClosePongTimeout        Network  Some(close::POLICY),           false true  DEBUG "A ping was not answered within pong_timeout: the peer's network went away.";
@@ -93,12 +97,25 @@ close_reasons! {
     ShutdownCut        "shutdown_cut"       CloseShutdownCut        Operator Some(close::GOING_AWAY),       false true  DEBUG "The drain's deadline came before the peer left. Raise gateway.drain if this matters.";
     Slow               "slow"               CloseSlow               Peer     Some(close::SLOW),             true  true  DEBUG "The peer's outbox was full: it reads slower than its rooms talk. See limits.max_outbox_bytes and rooms.slow.";
     TooBig             "too_big"            CloseTooBig             Peer     Some(close::TOO_BIG),          false false DEBUG "A line or message was longer than max_message.";
+    Unreachable        "unreachable"        CloseUnreachable        Network  None,                          false true  DEBUG "The network said that it cannot reach the peer's host.";
     Unsupported        "unsupported"        CloseUnsupported        Peer     Some(close::UNSUPPORTED),      false false DEBUG "The peer sent a kind of data that this endpoint does not take.";
     Upgraded           "upgraded"           CloseUpgraded           None     None,                          false true  DEBUG "An HTTP connection became a WebSocket; its session goes on under that name.";
+    Vanished           "vanished"           CloseVanished           Network  None,                          false true  DEBUG "The peer's host answers nothing any more: neither what was sent nor keepalives. See the listener's keepalive.";
     WriteTimeout       "write_timeout"      CloseWriteTimeout       Peer     Some(close::TRY_AGAIN),        false true  DEBUG "The peer took nothing off its socket for write_timeout.";
 }
 
 impl CloseReason {
+    /// The reason that an error of a session's socket stands for.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Vanished,
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => Self::Unreachable,
+            _ => Self::Reset,
+        }
+    }
+
     /// The reason that stands for a WebSocket close code of our own making.
     pub(crate) const fn from_violation(code: u16) -> Self {
         match code {
@@ -129,6 +146,20 @@ mod tests {
             .collect();
         assert_eq!(words.len(), CloseReason::ALL.len());
         assert_eq!(counters.len(), CloseReason::ALL.len());
+    }
+
+    #[test]
+    fn an_error_of_a_socket_is_named_by_what_happened() {
+        use rustix::io::Errno;
+        for (errno, expected) in [
+            (Errno::CONNRESET, CloseReason::Reset),
+            (Errno::PIPE, CloseReason::Reset),
+            (Errno::TIMEDOUT, CloseReason::Vanished),
+            (Errno::HOSTUNREACH, CloseReason::Unreachable),
+            (Errno::NETUNREACH, CloseReason::Unreachable),
+        ] {
+            assert_eq!(CloseReason::of(&errno.into()), expected, "{errno}");
+        }
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(crate) use room::{Refusal, position};
 pub(crate) use stream::{Activity, Socket, Stream};
 pub(crate) use websocket::WebSocketCodec;
 
-use crate::shared::{Permit, UdpPlace};
+use crate::listener::Permit;
+use crate::shared::UdpPlace;
 use crate::worker::{Slice, SlotWaker};
 
 /// Names one session in the whole gateway: its worker, its slot there and the slot's generation.

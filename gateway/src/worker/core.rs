@@ -22,9 +22,10 @@ use super::deflater::{self, Deflater};
 use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Change, Closed, Topics};
+use crate::listener::Permit;
 use crate::message::Message;
 use crate::session::{ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire};
-use crate::shared::{Permit, Shared};
+use crate::shared::Shared;
 use crate::udp::{Endpoint, ReceiveBuffers};
 
 /// One message from the hub, as this gateway instantiates it.

@@ -21,7 +21,7 @@ enum Flushed {
     All,
     /// The socket is full; its waker is registered.
     Full,
-    Failed,
+    Failed(CloseReason),
 }
 
 impl Core {
@@ -76,7 +76,7 @@ impl Core {
                     }
                     Flushed::Full if stream.written() > had => *stalled_ms = Some(now_ms),
                     Flushed::All => *stalled_ms = None,
-                    Flushed::Full | Flushed::Failed => {}
+                    Flushed::Full | Flushed::Failed(_) => {}
                 }
                 flushed
             }
@@ -84,7 +84,7 @@ impl Core {
         match flushed {
             Flushed::All => self.drained(slot),
             Flushed::Full => self.lane.increment(Id::WritesBlocked),
-            Flushed::Failed => self.die(slot, CloseReason::Reset),
+            Flushed::Failed(reason) => self.die(slot, reason),
         }
     }
 
@@ -167,7 +167,8 @@ fn write_out(
             pieces => Pin::new(&mut *stream).poll_write_vectored(cx, pieces),
         };
         match wrote {
-            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Flushed::Failed,
+            Poll::Ready(Ok(0)) => return Flushed::Failed(CloseReason::Reset),
+            Poll::Ready(Err(error)) => return Flushed::Failed(CloseReason::of(&error)),
             Poll::Ready(Ok(written)) => {
                 drop(pieces);
                 let frames = outbox.advance(written);
@@ -180,7 +181,7 @@ fn write_out(
     }
     match Pin::new(stream).poll_flush(cx) {
         Poll::Ready(Ok(())) => Flushed::All,
-        Poll::Ready(Err(_)) => Flushed::Failed,
+        Poll::Ready(Err(error)) => Flushed::Failed(CloseReason::of(&error)),
         Poll::Pending => Flushed::Full,
     }
 }

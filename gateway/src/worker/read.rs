@@ -43,7 +43,7 @@ impl Core {
                         self.feed(slot, input);
                     }
                 }
-                Poll::Ready(Err(_)) => self.die(slot, CloseReason::Reset),
+                Poll::Ready(Err(ref error)) => self.die(slot, CloseReason::of(error)),
                 Poll::Pending => {}
             }
             self.read_buffer = buffer;
@@ -338,8 +338,8 @@ impl Core {
         let mut cx = Context::from_waker(&session.waker);
         let written = match Pin::new(stream).poll_write(&mut cx, input) {
             Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) => {
-                self.die(slot, CloseReason::Reset);
+            Poll::Ready(Err(error)) => {
+                self.die(slot, CloseReason::of(&error));
                 return input.len();
             }
             Poll::Pending => 0,

@@ -138,7 +138,8 @@ impl Core {
             if self.now_ms.saturating_sub(session.heard_ms) > IDLE_MS {
                 session.outbox.shrink_if_idle();
             }
-            match due(session, self.now_ms, &self.shared.bounds) {
+            let rules = self.shared.rules(session.listener);
+            match due(session, self.now_ms, &self.shared.bounds, rules) {
                 Due::Nothing => {}
                 Due::Die(reason) => self.die(slot, reason),
                 Due::End(reason) => self.end(slot, reason),
@@ -272,7 +273,12 @@ enum Due {
 }
 
 /// What a session's clock demands.
-fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
+fn due(
+    session: &Session,
+    now_ms: u64,
+    bounds: &crate::shared::Bounds,
+    rules: crate::shared::Rules,
+) -> Due {
     match session.stage {
         Stage::Dead(_) => return Due::Nothing,
         Stage::Ending {
@@ -306,6 +312,12 @@ fn due(session: &Session, now_ms: u64, bounds: &crate::shared::Bounds) -> Due {
         } else {
             Due::Nothing
         };
+    }
+    if now_ms.saturating_sub(session.opened_ms) >= rules.lifetime_ms {
+        return Due::End(CloseReason::LifetimeOver);
+    }
+    if silent_ms >= rules.idle_ms {
+        return Due::End(CloseReason::IdleTimeout);
     }
     match session.framing {
         Framing::WebSocket(_) | Framing::WebSocketEcho => {

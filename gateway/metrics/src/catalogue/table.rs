@@ -28,12 +28,16 @@ catalogue! {
         "Sessions whose peer closed the connection. Nothing to do.";
     counter CloseHandshakeTimeout "session_close_handshake_timeout_total" Sessions Info
         "Connections that did not finish a handshake within handshake_timeout: port scanners, half-open clients. Many: look at who connects.";
+    counter CloseIdleTimeout "session_close_idle_timeout_total" Sessions Info
+        "Sessions that sent nothing for their listener's idle_timeout. Raise it if such peers are wanted.";
     counter CloseInternal "session_close_internal_total" Sessions Info
         "Sessions ended by a fault of the gateway. Any rise: please report the log line beside it.";
     counter CloseKicked "session_close_kicked_total" Sessions Info
         "Sessions ended over the API or by the embedding program.";
     counter CloseLeaseExpired "session_close_lease_expired_total" Sessions Info
         "UDP sessions not heard of for udp_lease. Normal where devices come and go.";
+    counter CloseLifetimeOver "session_close_lifetime_over_total" Sessions Info
+        "Sessions that lasted for their listener's max_lifetime. Nothing to do.";
     counter CloseLimitReached "session_close_limit_reached_total" Sessions Info
         "Sessions that found no place. Raise the limit that the log names.";
     counter ClosePolicyViolation "session_close_policy_violation_total" Sessions Info
@@ -52,16 +56,30 @@ catalogue! {
         "Sessions ended because their outbox was full: they read slower than their rooms talk. See limits.max_outbox_bytes and rooms.slow.";
     counter CloseTooBig "session_close_too_big_total" Sessions Info
         "Sessions ended by a line or message over max_message. Raise it if such messages are wanted.";
+    counter CloseUnreachable "session_close_unreachable_total" Sessions Info
+        "Sessions whose peer's host or network cannot be reached any more. Many at once: look at the network.";
     counter CloseUnsupported "session_close_unsupported_total" Sessions Info
         "Sessions ended by a kind of data that the endpoint does not take. Look at the client.";
     counter CloseUpgraded "session_close_upgraded_total" Sessions Info
         "HTTP connections that became WebSocket sessions. Nothing to do.";
+    counter CloseVanished "session_close_vanished_total" Sessions Info
+        "Sessions whose peer's host fell silent without a word: a cable, a NAT that forgot, a crash. Found out by keepalives and unanswered writes.";
     counter CloseWriteTimeout "session_close_write_timeout_total" Sessions Info
         "Sessions that took nothing off their socket for write_timeout. Look at the peer's network.";
     counter ConnectionsAccepted "listener_connections_accepted_total" Connections Info
         "TCP connections accepted by any listener.";
     counter ConnectionsRefused "listener_connections_refused_total" Connections Info
         "Connections closed at once because max_connections was reached. Any rise: raise it together with the limit on open files, or add a gateway.";
+    counter ConnectionsRefusedListener "listener_connections_refused_listener_total" Connections Info
+        "Connections closed at once because their listener's max_connections was reached. Raise it, or look at who connects.";
+    counter ConnectionsRefusedAddress "listener_connections_refused_address_total" Connections Info
+        "Connections closed at once because their address had max_per_address open. One client: a leak or a loop of its; many behind one address: raise it.";
+    counter ConnectionsWaited "listener_connections_waited_total" Times Info
+        "Connections that waited for a place where when_full is wait, with those behind them in the backlog. Frequent: raise max_connections.";
+    counter ProxyHeaders "listener_proxy_headers_total" Connections Info
+        "Connections that began with a PROXY header.";
+    counter ProxyHeaderErrors "listener_proxy_header_errors_total" Errors Info
+        "Connections from a trusted proxy that did not begin with a PROXY header, and were closed. Any rise: make the proxy send one, or take its address off proxy_protocol.";
     counter AcceptErrors "listener_accept_errors_total" Errors Info
         "Failed accepts. With a log line about descriptors: raise the limit on open files. Otherwise clients that gave up early.";
     counter BytesIn "wire_bytes_in_total" Bytes Info

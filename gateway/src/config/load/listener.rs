@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Frame, Loader, PREFIX, described, mismatch, shouted};
 use crate::config::MAX_LISTENERS;
+use crate::config::accept::AcceptConfig;
 use crate::config::check;
 use crate::config::error::Place;
 use crate::config::listener::{Handler, ListenerConfig, Protocol, Route};
@@ -25,6 +26,7 @@ struct RawListener {
     handler: Option<Handler>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    accept: AcceptConfig,
 }
 
 impl<'a> Loader<'a> {
@@ -90,20 +92,17 @@ impl<'a> Loader<'a> {
                 .map(|listener| listener.handler),
             certificate: None,
             key: None,
+            accept: default.map_or_else(AcceptConfig::default, |it| it.accept.clone()),
         };
+        let prefix = format!("{PREFIX}LISTENER_{}_", shouted(name));
         self.frames.push(Frame {
             path: check::listener_path(index, ""),
             title: "[[listener]]".to_owned(),
+            variable: prefix.clone(),
             table,
             known: Vec::new(),
         });
-        let variable = |key: &str| {
-            Some(format!(
-                "{PREFIX}LISTENER_{}_{}",
-                shouted(name),
-                shouted(key)
-            ))
-        };
+        let variable = |key: &str| Some(format!("{prefix}{}", shouted(key)));
         self.named("name", None, &mut raw.name);
         self.named("protocol", variable("protocol"), &mut raw.protocol);
         self.named("bind", variable("bind"), &mut raw.bind);
@@ -111,6 +110,7 @@ impl<'a> Loader<'a> {
         self.named("certificate", variable("certificate"), &mut raw.certificate);
         self.named("key", variable("key"), &mut raw.key);
         let routes = self.routes();
+        raw.accept.visit(self);
         self.leave();
         if default.is_none() {
             self.report_missing(index);
@@ -120,6 +120,7 @@ impl<'a> Loader<'a> {
         listener.certificate = raw.certificate;
         listener.key = raw.key;
         listener.routes.extend(routes);
+        listener.accept = raw.accept;
         Some(listener)
     }
 

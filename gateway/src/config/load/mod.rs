@@ -67,6 +67,8 @@ struct Frame<'a> {
     path: String,
     /// How messages call it.
     title: String,
+    /// What variables that set its keys begin with.
+    variable: String,
     /// The table, where the file has it.
     table: Option<&'a DeTable<'a>>,
     /// Keys asked for so far.
@@ -122,6 +124,7 @@ impl<'a> Loader<'a> {
         self.frames.push(Frame {
             path: String::new(),
             title: TOP.to_owned(),
+            variable: PREFIX.to_owned(),
             table: Some(document),
             known: Vec::new(),
         });
@@ -283,8 +286,8 @@ impl<'a> Loader<'a> {
 
 impl Visitor for Loader<'_> {
     fn setting<T: Setting>(&mut self, key: &'static str, value: &mut T) {
-        let path = self.frames.last().map_or("", |frame| frame.path.as_str());
-        let variable = format!("{PREFIX}{}", shouted(&join(path, key)));
+        let prefix = self.frames.last().map_or(PREFIX, |frame| &frame.variable);
+        let variable = format!("{prefix}{}", shouted(key));
         self.named(key, Some(variable), value);
     }
 
@@ -304,17 +307,22 @@ impl Visitor for Loader<'_> {
         };
         frame.known.push(key);
         let path = join(&frame.path, key);
+        let variable = format!("{}{}_", frame.variable, shouted(key));
         let found: Option<&Spanned<DeValue<'_>>> = frame.table.and_then(|table| table.get(key));
         let table = found.and_then(|value| value.get_ref().as_table());
         if let Some(value) = found
             && table.is_none()
         {
             let found = described(value.get_ref());
-            let message = format!("`{key}` must be a table, as [{path}] begins one, not {found}");
+            let message = format!(
+                "`{key}` must be a table, as [{}] begins one, not {found}",
+                titled(&path)
+            );
             self.problem(Place::span(value.span()), message);
         }
         self.frames.push(Frame {
-            title: format!("[{path}]"),
+            title: format!("[{}]", titled(&path)),
+            variable,
             path,
             table,
             known: Vec::new(),
@@ -322,6 +330,13 @@ impl Visitor for Loader<'_> {
         visit(self);
         self.leave();
     }
+}
+
+/// A table's path as a file writes it: listeners have no numbers there.
+fn titled(path: &str) -> String {
+    let parts = path.split('.');
+    let named = parts.filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
+    named.collect::<Vec<_>>().join(".")
 }
 
 fn names_a_section(variable: &str) -> bool {

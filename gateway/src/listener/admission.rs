@@ -1,0 +1,257 @@
+//! Who gets in: connections of all workers against the bounds of the gateway, of a listener and of
+//! an address.
+//!
+//! A place is a [`Permit`], which lives as long as the connection and gives the place back when it is
+//! dropped, whatever ends the connection. Counts are atomics; only where connections from one address
+//! are bounded does a listener have a table, under a lock of its own, with as many entries as it has
+//! connections.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use roomwire_metrics::Id;
+use tokio::sync::Notify;
+
+use crate::config::ListenerConfig;
+use crate::shared::Shared;
+
+/// Bits of an IPv6 address that name one customer: a host chooses the rest as it likes (RFC 6177).
+const CUSTOMER_BITS: u32 = 64;
+
+/// Counts connections of all workers against their bounds.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    open: AtomicUsize,
+    max: usize,
+    gates: Vec<Gate>,
+    /// Told of places that are given back, while somebody waits.
+    freed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// One listener's bounds.
+#[derive(Debug)]
+struct Gate {
+    open: AtomicUsize,
+    max: usize,
+    max_per_address: usize,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// `limits.max_connections`.
+    Gateway,
+    /// The listener's `max_connections`.
+    Listener,
+    /// The listener's `max_per_address`.
+    Address,
+}
+
+impl Full {
+    /// What counts a connection that is refused for it.
+    pub(crate) const fn counter(self) -> Id {
+        match self {
+            Self::Gateway => Id::ConnectionsRefused,
+            Self::Listener => Id::ConnectionsRefusedListener,
+            Self::Address => Id::ConnectionsRefusedAddress,
+        }
+    }
+}
+
+impl Admission {
+    /// `max` is the bound of all listeners together.
+    pub(crate) fn new(max: usize, listeners: &[ListenerConfig]) -> Self {
+        let bound = |max: usize| if max == 0 { usize::MAX } else { max };
+        let gate = |listener: &ListenerConfig| Gate {
+            open: AtomicUsize::new(0),
+            max: bound(listener.accept.max_connections),
+            max_per_address: bound(listener.accept.max_per_address),
+            addresses: Mutex::default(),
+        };
+        Self {
+            open: AtomicUsize::new(0),
+            max,
+            gates: listeners.iter().map(gate).collect(),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// A place for one more connection of a listener.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`], of the gateway or of the listener.
+    pub(crate) fn admit(shared: &Arc<Shared>, listener: u16) -> Result<Permit, Full> {
+        let this = &shared.admission;
+        take(&this.open, this.max, Full::Gateway)?;
+        if let Some(gate) = this.gate(listener)
+            && let Err(full) = take(&gate.open, gate.max, Full::Listener)
+        {
+            this.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(full);
+        }
+        Ok(Permit {
+            shared: Arc::clone(shared),
+            listener,
+            address: None,
+        })
+    }
+
+    /// As [`admit`](Self::admit), and waits while there is no place.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes no place.
+    pub(crate) async fn admit_later(shared: &Arc<Shared>, listener: u16) -> Permit {
+        let this = &shared.admission;
+        let _waiting = Waiting::begin(&this.waiting);
+        loop {
+            let freed = this.freed.notified();
+            tokio::pin!(freed);
+            // Before the look, so that a place given back right after it is not missed.
+            freed.as_mut().enable();
+            match Self::admit(shared, listener) {
+                Ok(permit) => return permit,
+                Err(_) => freed.await,
+            }
+        }
+    }
+
+    fn gate(&self, listener: u16) -> Option<&Gate> {
+        self.gates.get(usize::from(listener))
+    }
+
+    fn give_back(&self, listener: u16, address: Option<IpAddr>) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(gate) = self.gate(listener) {
+            gate.open.fetch_sub(1, Ordering::Relaxed);
+            if let Some(address) = address {
+                gate.forget(address);
+            }
+        }
+        // SeqCst, with that of `Waiting`: who begins to wait after this look finds the place.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+}
+
+impl Gate {
+    /// Counts a connection from `address`; false at its bound.
+    fn note(&self, address: IpAddr) -> bool {
+        let mut addresses = self.lock();
+        let count = addresses.entry(address).or_insert(0);
+        let fits = *count < self.max_per_address;
+        if fits {
+            *count += 1;
+        }
+        fits
+    }
+
+    fn forget(&self, address: IpAddr) {
+        let mut addresses = self.lock();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(open: &AtomicUsize, max: usize, full: Full) -> Result<(), Full> {
+    if open.fetch_add(1, Ordering::Relaxed) < max {
+        return Ok(());
+    }
+    open.fetch_sub(1, Ordering::Relaxed);
+    Err(full)
+}
+
+/// Somebody waits for a place for as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One admitted connection.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    listener: u16,
+    /// Counted under this address, where those are bounded.
+    address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts the connection under its client's address, once that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Full::Address`] when that address has as many as it may.
+    pub(crate) fn claim(&mut self, ip: IpAddr) -> Result<(), Full> {
+        let Some(gate) = self.shared.admission.gate(self.listener) else {
+            return Ok(());
+        };
+        if gate.max_per_address == usize::MAX || self.address.is_some() {
+            return Ok(());
+        }
+        let address = customer(ip);
+        if !gate.note(address) {
+            return Err(Full::Address);
+        }
+        self.address = Some(address);
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.admission.give_back(self.listener, self.address);
+    }
+}
+
+/// What counts as one address.
+fn customer(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            let host = u128::MAX >> CUSTOMER_BITS;
+            Ipv6Addr::from_bits(ip.to_bits() & !host).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_64_bits_is_one_address() {
+        let of = |ip: &str| customer(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}
