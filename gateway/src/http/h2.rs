@@ -176,6 +176,7 @@ pub(super) async fn send(
     let (mut head, mut body) = response.into_parts();
     // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
     head.headers.remove(http::header::CONNECTION);
+    head.headers.remove(http::header::UPGRADE);
     if let Some(length) = body.size_hint().exact() {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }

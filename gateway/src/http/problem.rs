@@ -1,7 +1,7 @@
 //! Answers: problems as `application/problem+json` (RFC 9457), and everything else as JSON.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::problem;
@@ -61,8 +61,14 @@ impl Problem {
             self.code,
         );
         let mut answer = with_type(self.status, "application/problem+json", body);
+        let headers = answer.headers_mut();
         if let Some((name, value)) = self.header {
-            answer.headers_mut().insert(name, value);
+            headers.insert(name, value);
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110 §15.5.22; HTTP/2 leaves out what belongs to a connection.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
         answer
     }

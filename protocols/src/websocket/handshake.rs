@@ -102,7 +102,7 @@ where
     }
     Ok(Accepted {
         accept_key: accept_key(key),
-        subprotocol: offer.subprotocol,
+        subprotocol: offer.subprotocols.chosen()?,
     })
 }
 
@@ -110,7 +110,7 @@ where
 /// `Connection` and `Upgrade` have no place. Yields the subprotocol for the `200` answer.
 ///
 /// # Errors
-/// 426 for another version than 13.
+/// 426 for another version than 13, and 400 for a malformed list of subprotocols.
 pub fn accept_connect<'h>(
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
 ) -> Result<Option<&'static str>, Rejected> {
@@ -118,7 +118,7 @@ pub fn accept_connect<'h>(
     if offer.version != Single::Value(b"13") {
         return Err(Rejected::VERSION);
     }
-    Ok(offer.subprotocol)
+    offer.subprotocols.chosen()
 }
 
 /// A header that may stand once only.
@@ -139,13 +139,44 @@ impl<'h> Single<'h> {
     }
 }
 
+/// The subprotocols that a client would speak, of which there is one that we do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Subprotocols {
+    /// There is a header, and all headers count as one list (RFC 6455 §11.3.4).
+    offered: bool,
+    /// There is an element in that list.
+    named: bool,
+    ours: bool,
+    malformed: bool,
+}
+
+impl Subprotocols {
+    fn add(&mut self, value: &[u8]) {
+        self.offered = true;
+        let elements = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for element in elements.filter(|element| !element.is_empty()) {
+            self.named = true;
+            self.ours |= element == SUBPROTOCOL.as_bytes();
+            self.malformed |= !element.iter().all(is_token);
+        }
+    }
+
+    /// RFC 6455 §4.3: `1#token`, so at least one, and nothing but tokens between the commas.
+    fn chosen(self) -> Result<Option<&'static str>, Rejected> {
+        if self.malformed || self.offered != self.named {
+            return Err(Rejected::bad("Sec-WebSocket-Protocol is malformed"));
+        }
+        Ok(self.ours.then_some(SUBPROTOCOL))
+    }
+}
+
 /// What the headers of a request say.
 #[derive(Debug, Default)]
 struct Offer<'h> {
     connection_upgrade: bool,
     host: bool,
     key: Single<'h>,
-    subprotocol: Option<&'static str>,
+    subprotocols: Subprotocols,
     upgrade_websocket: bool,
     version: Single<'h>,
 }
@@ -171,8 +202,8 @@ impl<'h> Offer<'h> {
             self.key.add(value);
         } else if is("sec-websocket-version") {
             self.version.add(value);
-        } else if is("sec-websocket-protocol") && lists(value, |it| it == SUBPROTOCOL.as_bytes()) {
-            self.subprotocol = Some(SUBPROTOCOL);
+        } else if is("sec-websocket-protocol") {
+            self.subprotocols.add(value);
         }
     }
 }
@@ -182,6 +213,11 @@ fn lists(value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
     value
         .split(|byte| *byte == b',')
         .any(|element| is(element.trim_ascii()))
+}
+
+/// RFC 2616 §2.2.
+pub(super) fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// 16 bytes are 22 characters of base64 and two of padding. The last character's unused bits are
@@ -350,7 +386,33 @@ mod tests {
         check(&["roomwire.v1", "chat"], Some("roomwire.v1"));
         check(&["Roomwire.v1"], None);
         check(&["roomwire.v2", ""], None);
+        check(&[",roomwire.v1,,"], Some("roomwire.v1"));
         check(&[], None);
+    }
+
+    #[test]
+    fn a_list_of_subprotocols_has_tokens_and_at_least_one() {
+        for offer in [
+            "",
+            " , ",
+            "a b",
+            "roomwire.v1, a/b",
+            "roomwire.v1; q=1",
+            "\"roomwire.v1\"",
+            "\u{e9}",
+        ] {
+            let header = ("sec-websocket-protocol", offer);
+            let mut headers = good();
+            headers.push(header);
+            assert_eq!(status(&headers), 400, "{offer:?}");
+            let connect = [("sec-websocket-version", "13"), header];
+            let connect = connect.map(|(name, value)| (name, value.as_bytes()));
+            assert_eq!(
+                accept_connect(connect).unwrap_err().status,
+                400,
+                "{offer:?}"
+            );
+        }
     }
 
     #[test]

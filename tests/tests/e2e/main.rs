@@ -23,5 +23,6 @@ mod rooms;
 mod slow;
 mod strangers;
 mod websocket;
+mod websocket_handshake;
 mod wire;
 mod witness;

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Window;
-use crate::websocket::handshake::Rejected;
+use crate::websocket::handshake::{Rejected, is_token};
 
 const NAME: &[u8] = b"permessage-deflate";
 
@@ -217,11 +217,6 @@ impl<'h> Cursor<'h> {
     fn skip_space(&mut self) {
         self.0 = self.0.trim_ascii_start();
     }
-}
-
-/// RFC 2616 §2.2.
-fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 #[cfg(test)]
