@@ -157,6 +157,12 @@ impl Stream {
         }
     }
 
+    /// Whether all that was written still arrives, and the end as an end, when this is dropped without
+    /// a shutdown. TLS has to say that it ends (RFC 8446 §6.1), and h2 resets a stream that does not.
+    pub(crate) fn ends_when_dropped(&self) -> bool {
+        matches!(self.transport, Transport::Tcp(_))
+    }
+
     fn note<T>(&self, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Some(activity) = &self.activity {
             activity

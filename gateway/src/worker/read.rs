@@ -394,7 +394,8 @@ impl Core {
         let Some(session) = self.session(slot) else {
             return;
         };
-        if session.outbox.is_empty() && session.is_open() {
+        let at_once = matches!(&session.io, Io::Stream(stream) if stream.ends_when_dropped());
+        if at_once && session.outbox.is_empty() && session.is_open() {
             self.die(slot, CloseReason::Ended);
         } else {
             self.closed_by_peer(slot, CloseReason::Ended);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::Method;
 use roomwire::config::Span;
-use roomwire_tests::{Raw, TestGateway, frame};
+use roomwire_tests::{Raw, TestGateway, frame, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FIN: u8 = 0x80;
 const TEXT: u8 = 1;
@@ -414,4 +415,22 @@ async fn a_connection_that_ends_without_a_close_frame_just_ends() {
     assert_eq!(raw.read_to_end().await, b"");
     counters.moved(&[("session_close_ended_total", 1)]).await;
     assert!(counters.complaints().is_empty());
+}
+
+#[tokio::test]
+async fn tls_says_that_it_ends_also_to_a_peer_that_just_ended() {
+    let gateway = TestGateway::start();
+    let mut tls = gateway.tls(b"http/1.1").await;
+    let request = "GET /echo HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+        connection: Upgrade\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tls.write_all(request.as_bytes()).await.unwrap();
+    tls.write_all(&frame(FIN | TEXT, b"last")).await.unwrap();
+    tls.shutdown().await.unwrap();
+    let mut read = Vec::new();
+    // rustls tells an end without a close_notify as an error.
+    within("close_notify", tls.read_to_end(&mut read))
+        .await
+        .expect("a clean end");
+    assert!(read.ends_with(b"\x81\x04last"), "{read:?}");
 }
