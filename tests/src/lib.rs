@@ -24,7 +24,7 @@ mod task;
 
 pub use client::{
     Answer, Body, ByteStream, Client, EventStream, Heard, Http, LongPoll, Person, Raw, ServerSent,
-    Socket, Transport, frame,
+    Socket, Transport, Tunnel, frame,
 };
 pub use counter::Counters;
 pub use event::{Event, Message};

@@ -35,9 +35,12 @@ const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// Bytes h2 keeps per stream that the peer has not taken yet.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
-/// What small DATA frames may cost a connection until they are read. h2's default ends connections
-/// that send many small frames, as event-like uploads do, although they are read promptly.
-const DATA_FRAME_BUDGET: usize = 8 * 1024 * 1024;
+/// What DATA frames under 256 bytes may cost a connection until they are read, in bytes that each is
+/// short of that. h2's default ends connections whose WebSockets send many small messages, although
+/// they are read promptly: all that one poll of the connection reads, at most 128 times 8 KiB, comes
+/// before any session has its turn. In the smallest messages that is 17 MiB; as much again is for
+/// streams that are not read now. Worst case: 134,000 frames of 250 bytes in h2's memory, 32 MiB.
+const DATA_FRAME_BUDGET: usize = 32 * 1024 * 1024;
 
 /// Bytes of body sent without asking for flow-control capacity again.
 const CHUNK: usize = 16 * 1024;

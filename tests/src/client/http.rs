@@ -308,7 +308,7 @@ impl Http {
         let (answer, send) = opened.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(answer.status(), StatusCode::OK);
         let agreed = answer.headers().clone();
-        let tunnel = Tunnel::new(answer.into_body(), send, self.connection);
+        let tunnel = Tunnel::new(answer.into_body(), send).with_connection(self.connection);
         (agreed, Box::new(tunnel))
     }
 

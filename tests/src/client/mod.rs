@@ -16,6 +16,7 @@ pub use person::Person;
 pub use poll::LongPoll;
 pub use raw::{Raw, frame};
 pub use sse::{EventStream, ServerSent};
+pub use tunnel::Tunnel;
 
 /// A byte stream, clear or TLS.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -1,5 +1,6 @@
 //! A stream of an HTTP/2 connection as a socket (RFC 8441), for WebSocket over it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,22 +12,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::task::Task;
 
 /// Both directions of the stream, and the connection that it is on.
-pub(super) struct Tunnel {
+pub struct Tunnel {
     receive: RecvStream,
     send: SendStream<Bytes>,
     received: Bytes,
-    /// Moves the connection's bytes; cut when the tunnel is dropped.
-    _connection: Task<()>,
+    /// Moves the connection's bytes, where no other stream needs it; cut when the tunnel is dropped.
+    _connection: Option<Task<()>>,
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").finish_non_exhaustive()
+    }
 }
 
 impl Tunnel {
-    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>, connection: Task<()>) -> Self {
+    /// One of many streams of a connection that the test keeps going.
+    pub fn new(receive: RecvStream, send: SendStream<Bytes>) -> Self {
         Self {
             receive,
             send,
             received: Bytes::new(),
-            _connection: connection,
+            _connection: None,
         }
+    }
+
+    /// The only stream of a connection, which it takes along.
+    pub(super) fn with_connection(mut self, connection: Task<()>) -> Self {
+        self._connection = Some(connection);
+        self
     }
 }
 

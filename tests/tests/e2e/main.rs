@@ -24,5 +24,6 @@ mod slow;
 mod strangers;
 mod websocket;
 mod websocket_handshake;
+mod websocket_http2;
 mod wire;
 mod witness;
