@@ -159,7 +159,13 @@ async fn answer(
     };
     if close {
         let headers = answer.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        // RFC 9110 §7.8: whoever sends Upgrade lists it here.
+        let options = if headers.contains_key(UPGRADE) {
+            "upgrade, close"
+        } else {
+            "close"
+        };
+        headers.insert(CONNECTION, HeaderValue::from_static(options));
     }
     answer
 }
