@@ -11,13 +11,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use roomwire_hub::emitter::{Emitter, RegisterError, Scheduler, name};
-use roomwire_hub::{HistoryLimits, HubOptions, RoomSettings, WorkerId};
+use roomwire_hub::{HistoryLimits, HubOptions, Pattern, RoomSettings, WorkerId};
 use roomwire_metrics::{Page, PageError, PageOptions, Snapshot, default_page_path};
 use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
 use crate::builder::Builder;
-use crate::config::{Config, ListenerConfig, Protocol, SlowPolicy};
+use crate::config::{Config, HistoryConfig, ListenerConfig, Protocol, SlowPolicy};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase, Signals};
@@ -436,29 +436,38 @@ pub(crate) fn data_dir(config: &Config) -> Option<PathBuf> {
 
 fn hub_options(config: &Config, workers: u16) -> Result<HubOptions, StartError> {
     let seed = u64::from_le_bytes(random_bytes()?);
-    let history = &config.rooms.history;
+    let rooms = &config.rooms;
+    let overrides = rooms.patterns.iter().filter_map(|pattern| {
+        // What is no pattern was refused when the configuration was checked.
+        let name = pattern.matches.parse::<Pattern>().ok()?;
+        Some((name, room_settings(&pattern.history, pattern.slow)))
+    });
     Ok(HubOptions {
         workers,
         inbox_capacity: config.limits.max_inbox,
-        rooms: RoomSettings {
-            history: HistoryLimits {
-                messages: history.messages,
-                bytes: history.bytes.as_usize(),
-                age_ms: history.age.as_millis(),
-            },
-            slow: match config.rooms.slow {
-                SlowPolicy::Disconnect => roomwire_hub::SlowPolicy::Disconnect,
-                SlowPolicy::DropOldest => roomwire_hub::SlowPolicy::DropOldest,
-                SlowPolicy::KeepLatest => roomwire_hub::SlowPolicy::KeepLatest,
-            },
-        },
-        overrides: Vec::new(),
+        rooms: room_settings(&rooms.history, rooms.slow),
+        overrides: overrides.collect(),
         max_rooms: config.limits.max_rooms,
         max_patterns: config.limits.max_patterns,
         max_keys_per_room: MAX_KEYS_PER_ROOM,
         key_ttl_ms: config.limits.idempotency_ttl.as_millis(),
         seed,
     })
+}
+
+fn room_settings(history: &HistoryConfig, slow: SlowPolicy) -> RoomSettings {
+    RoomSettings {
+        history: HistoryLimits {
+            messages: history.messages,
+            bytes: history.bytes.as_usize(),
+            age_ms: history.age.as_millis(),
+        },
+        slow: match slow {
+            SlowPolicy::Disconnect => roomwire_hub::SlowPolicy::Disconnect,
+            SlowPolicy::DropOldest => roomwire_hub::SlowPolicy::DropOldest,
+            SlowPolicy::KeepLatest => roomwire_hub::SlowPolicy::KeepLatest,
+        },
+    }
 }
 
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use roomwire_protocols::room;
+
 use super::Config;
 use super::accept::AcceptConfig;
 use super::describe::differing;
 use super::error::shown;
 use super::listener::{ListenerConfig, Protocol, Route};
 use super::load::shouted;
+use super::rooms::MAX_ROOM_PATTERNS;
 use super::setting::{Setting, Visitor, one_of};
 
 /// A rule that a value breaks.
@@ -42,6 +45,7 @@ pub(super) fn violations(config: &Config) -> Vec<Violation> {
         checker.limits(config);
     }
     checker.gateway(config);
+    checker.rooms(config);
     checker.listeners(config);
     checker.violations
 }
@@ -86,6 +90,20 @@ impl Visitor for Checker {
         visit(self);
         self.path.pop();
     }
+
+    fn tables<T: Clone>(
+        &mut self,
+        key: &'static str,
+        items: &mut Vec<T>,
+        _new: &T,
+        visit: impl Fn(&mut T, &mut Self),
+    ) {
+        for (index, item) in items.iter_mut().enumerate() {
+            self.path.push(format!("{key}.{index}"));
+            visit(item, self);
+            self.path.pop();
+        }
+    }
 }
 
 impl Checker {
@@ -110,6 +128,26 @@ impl Checker {
         if gateway.page_file.is_some() && !gateway.page {
             let message = "`page_file` is set although `page` is false: remove one of them";
             self.add("gateway.page_file".to_owned(), message.to_owned());
+        }
+    }
+
+    fn rooms(&mut self, config: &Config) {
+        let patterns = &config.rooms.patterns;
+        if patterns.len() > MAX_ROOM_PATTERNS {
+            let message = format!(
+                "there may be {MAX_ROOM_PATTERNS} patterns of rooms, not {}",
+                patterns.len()
+            );
+            self.add("rooms.pattern".to_owned(), message);
+        }
+        for (index, pattern) in patterns.iter().enumerate() {
+            let path = format!("rooms.pattern.{index}");
+            if pattern.matches.is_empty() {
+                self.add(path, "this pattern has no `match`".to_owned());
+            } else if let Err(error) = room::check(&pattern.matches) {
+                let message = format!("`match` \"{}\": {error}", shown(&pattern.matches));
+                self.add(format!("{path}.match"), message);
+            }
         }
     }
 

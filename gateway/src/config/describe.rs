@@ -11,7 +11,10 @@ use super::unit::ByteSize;
 /// One key with its value as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
+    /// Dotted path of its table; entries of lists are counted from 0.
     table: String,
+    /// How a file begins the table.
+    heading: String,
     key: &'static str,
     /// `None`: nothing is set.
     value: Option<String>,
@@ -30,7 +33,10 @@ impl Line {
 /// Collects every key that is visited.
 #[derive(Default)]
 struct Lines {
-    path: Vec<&'static str>,
+    path: Vec<String>,
+    /// `path` without numbers, in as many brackets as a file has.
+    heading: Vec<&'static str>,
+    in_list: bool,
     lines: Vec<Line>,
 }
 
@@ -38,6 +44,7 @@ impl Visitor for Lines {
     fn setting<T: Setting>(&mut self, key: &'static str, value: &mut T) {
         self.lines.push(Line {
             table: self.path.join("."),
+            heading: self.heading(),
             key,
             value: value.to_toml(),
         });
@@ -54,9 +61,42 @@ impl Visitor for Lines {
     }
 
     fn table(&mut self, key: &'static str, visit: impl FnOnce(&mut Self)) {
-        self.path.push(key);
+        let in_list = std::mem::replace(&mut self.in_list, false);
+        self.path.push(key.to_owned());
+        self.heading.push(key);
         visit(self);
+        self.heading.pop();
         self.path.pop();
+        self.in_list = in_list;
+    }
+
+    fn tables<T: Clone>(
+        &mut self,
+        key: &'static str,
+        items: &mut Vec<T>,
+        _new: &T,
+        visit: impl Fn(&mut T, &mut Self),
+    ) {
+        self.heading.push(key);
+        for (index, item) in items.iter_mut().enumerate() {
+            self.in_list = true;
+            self.path.push(format!("{key}.{index}"));
+            visit(item, self);
+            self.path.pop();
+        }
+        self.in_list = false;
+        self.heading.pop();
+    }
+}
+
+impl Lines {
+    fn heading(&self) -> String {
+        let path = self.heading.join(".");
+        if self.in_list {
+            format!("[[{path}]]")
+        } else {
+            format!("[{path}]")
+        }
     }
 }
 
@@ -77,7 +117,7 @@ pub(super) fn to_toml(config: &Config) -> String {
         };
         if table.as_ref() != Some(&line.table) {
             let separator = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!("{separator}[{}]\n", line.table));
+            text.push_str(&format!("{separator}{}\n", line.heading));
             table = Some(line.table);
         }
         text.push_str(&format!("{} = {value}\n", line.key));
@@ -173,18 +213,16 @@ pub(super) fn describe(config: &Config) -> String {
     text.push_str("\nnot as by default\n");
     let defaults = lines(&Config::default());
     let mut differs = false;
-    for (line, default) in lines(config)
-        .iter()
-        .zip(&defaults)
-        .filter(|(line, default)| line != default)
-    {
+    for line in lines(config).iter().filter(|line| !defaults.contains(line)) {
         differs = true;
         let value = line.value.as_deref().unwrap_or("not set");
-        let default = default.value.as_deref().unwrap_or("not set");
-        text.push_str(&format!(
-            "  {}.{} = {value} (default {default})\n",
-            line.table, line.key
-        ));
+        text.push_str(&format!("  {}.{} = {value}", line.table, line.key));
+        let of_key = |default: &&Line| default.table == line.table && default.key == line.key;
+        if let Some(default) = defaults.iter().find(of_key) {
+            let default = default.value.as_deref().unwrap_or("not set");
+            text.push_str(&format!(" (default {default})"));
+        }
+        text.push('\n');
     }
     if !differs {
         text.push_str("  nothing\n");
@@ -229,7 +267,11 @@ fn worst_case(config: &Config) -> String {
         .max_message
         .get()
         .saturating_add(limits.max_outbox_bytes.get());
-    let room = config.rooms.history.bytes.get();
+    let rooms = &config.rooms;
+    let each = rooms.patterns.iter().map(|pattern| &pattern.history);
+    let histories = each.chain([&rooms.history]);
+    let room = histories.map(|history| history.bytes.get()).max();
+    let room = room.unwrap_or_default();
     let rooms = room.saturating_mul(limits.max_rooms as u64);
     let sessions = match limits.max_connections {
         0 => "as many sessions as open files allow".to_owned(),

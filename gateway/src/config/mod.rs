@@ -35,7 +35,7 @@ use error::{Place, Problem};
 pub use gateway::GatewayConfig;
 pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, Route, default_routes};
-pub use rooms::{HistoryConfig, RoomsConfig, SlowPolicy};
+pub use rooms::{HistoryConfig, RoomPattern, RoomsConfig, SlowPolicy};
 use setting::Visitor;
 pub use unit::{ByteSize, InvalidUnit, Span};
 pub use websocket::WebSocketConfig;
@@ -56,7 +56,7 @@ pub struct Config {
     /// Where is listened; the default ones are replaced as a whole.
     #[serde(rename = "listener")]
     pub listeners: Vec<ListenerConfig>,
-    /// What applies to every room.
+    /// What applies to rooms.
     pub rooms: RoomsConfig,
     /// Compression on WebSocket sessions.
     pub websocket: WebSocketConfig,

@@ -1,4 +1,5 @@
-//! `[rooms]`: what every room keeps and what happens to a member that is too slow.
+//! `[rooms]`: what rooms keep and what happens to a member that is too slow, for all of them and for
+//! those whose names match a pattern.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,11 +7,31 @@ use serde::Serialize;
 use super::setting::{Visitor, words};
 use super::unit::{ByteSize, Span};
 
-/// What applies to every room.
+/// The most patterns with settings of their own. Chosen: a new room is compared with them all.
+pub(super) const MAX_ROOM_PATTERNS: usize = 256;
+
+/// What applies to rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoomsConfig {
     /// How much of what was said a room keeps.
+    pub history: HistoryConfig,
+    /// What happens when a member's outbox is full.
+    pub slow: SlowPolicy,
+    /// Rooms to which something else applies; of several that match the first counts.
+    #[serde(rename = "pattern")]
+    pub patterns: Vec<RoomPattern>,
+}
+
+/// What applies to the rooms whose names match; what it does not say is as for every room.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomPattern {
+    /// A room's name, or a pattern such as `news.*` or `news.>`.
+    #[serde(rename = "match")]
+    #[schemars(required)]
+    pub matches: String,
+    /// How much of what was said these rooms keep.
     pub history: HistoryConfig,
     /// What happens when a member's outbox is full.
     pub slow: SlowPolicy,
@@ -56,16 +77,29 @@ impl Default for HistoryConfig {
 impl RoomsConfig {
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.setting("slow", &mut self.slow);
-        visitor.table("history", |visitor| {
-            let history = &mut self.history;
-            visitor.bounded("messages", &mut history.messages, 0, 1_000_000);
-            visitor.bounded("age", &mut history.age, Span::seconds(1), Span::hours(168));
-            visitor.bounded(
-                "bytes",
-                &mut history.bytes,
-                ByteSize::kib(1),
-                ByteSize::gib(1),
-            );
-        });
+        visitor.table("history", |visitor| self.history.visit(visitor));
+        let new = RoomPattern {
+            matches: String::new(),
+            history: self.history.clone(),
+            slow: self.slow,
+        };
+        visitor.tables("pattern", &mut self.patterns, &new, RoomPattern::visit);
+    }
+}
+
+impl RoomPattern {
+    fn visit(&mut self, visitor: &mut impl Visitor) {
+        visitor.setting("match", &mut self.matches);
+        visitor.setting("slow", &mut self.slow);
+        visitor.table("history", |visitor| self.history.visit(visitor));
+    }
+}
+
+impl HistoryConfig {
+    fn visit(&mut self, visitor: &mut impl Visitor) {
+        visitor.bounded("messages", &mut self.messages, 0, 1_000_000);
+        visitor.bounded("age", &mut self.age, Span::seconds(1), Span::hours(168));
+        let bytes = &mut self.bytes;
+        visitor.bounded("bytes", bytes, ByteSize::kib(1), ByteSize::gib(1));
     }
 }

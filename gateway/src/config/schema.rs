@@ -78,4 +78,14 @@ impl Visitor for Bounds<'_> {
         visit(self);
         self.path.pop();
     }
+
+    /// What is in them has the schema of the same keys elsewhere, by reference.
+    fn tables<T: Clone>(
+        &mut self,
+        _key: &'static str,
+        _items: &mut Vec<T>,
+        _new: &T,
+        _visit: impl Fn(&mut T, &mut Self),
+    ) {
+    }
 }

@@ -53,6 +53,16 @@ pub(super) trait Visitor: Sized {
 
     /// A table below the present one; `visit` names its keys.
     fn table(&mut self, key: &'static str, visit: impl FnOnce(&mut Self));
+
+    /// A list of tables below the present one, each beginning as `new`; `visit` names their keys. No
+    /// variables override what is in them.
+    fn tables<T: Clone>(
+        &mut self,
+        key: &'static str,
+        items: &mut Vec<T>,
+        new: &T,
+        visit: impl Fn(&mut T, &mut Self),
+    );
 }
 
 /// Quotes a text as a TOML basic string.

@@ -58,7 +58,8 @@ fn the_example_says_the_defaults_and_names_every_key() {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{key} = ")) || line.contains(&format!("{key} = "))
         });
-        let is_table = EXAMPLE.contains(&format!("[{key}]"));
+        let is_table =
+            EXAMPLE.contains(&format!("[{key}]")) || EXAMPLE.contains(&format!(".{key}]]"));
         assert!(
             is_named || is_table,
             "`{key}` is missing in roomwire.example.toml"
@@ -262,7 +263,7 @@ fn a_key_that_is_not_known_is_refused_with_the_nearest() {
     );
     check(
         "[rooms]\ncolour = 'blue'",
-        "unknown key `colour` in [rooms]; known are `slow`, `history`",
+        "unknown key `colour` in [rooms]; known are `slow`, `history`, `pattern`",
     );
     let found = messages(&format!("{LISTENER}port = 7"), &[]);
     let expected = "unknown key `port` in [[listener]]; known are `name`, `protocol`, `bind`, ";
@@ -722,6 +723,61 @@ fn the_description_tells_listeners_differences_and_memory() {
 }
 
 #[test]
+fn a_pattern_of_rooms_begins_with_what_applies_to_every_room() {
+    let text = "
+        [rooms]
+        slow = 'drop-oldest'
+        history = { messages = 7, age = '1h' }
+        [[rooms.pattern]]
+        match = 'state.>'
+        slow = 'keep-latest'
+        [rooms.pattern.history]
+        messages = 1
+        [[rooms.pattern]]
+        match = 'lobby'
+    ";
+    let config = read(text).unwrap();
+    let [state, lobby] = &config.rooms.patterns[..] else {
+        panic!("{:?}", config.rooms.patterns);
+    };
+    assert_eq!(state.matches, "state.>");
+    assert_eq!(state.slow, SlowPolicy::KeepLatest);
+    assert_eq!(state.history.messages, 1);
+    assert_eq!(state.history.age, Span::hours(1));
+    assert_eq!(lobby.slow, SlowPolicy::DropOldest);
+    assert_eq!(lobby.history, config.rooms.history);
+    assert_eq!(read(&config.to_toml()), Ok(config.clone()));
+    let description = config.describe();
+    let line = "  rooms.pattern.0.slow = \"keep-latest\"\n";
+    assert!(description.contains(line), "{description}");
+}
+
+#[test]
+fn a_pattern_of_rooms_is_checked() {
+    check(
+        "[[rooms.pattern]]\nslow = 'disconnect'",
+        "this pattern has no `match`",
+    );
+    check(
+        "[[rooms.pattern]]\nmatch = 'a.>.b'",
+        "`match` \"a.>.b\": the token `>` stands for the rest of a room name; it is allowed only at \
+         the end",
+    );
+    check(
+        "[[rooms.pattern]]\nmatch = 'a'\nhistory.age = '1ms'",
+        "`age` must be from 1s to 168h, not 1ms",
+    );
+    check(
+        "[[rooms.pattern]]\nmatch = 'a'\nslo = 1",
+        "unknown key `slo` in [[rooms.pattern]]; did you mean `slow`?",
+    );
+    check(
+        "[rooms]\npattern = 'a'",
+        "`pattern` must be tables that begin with [[rooms.pattern]], not \"a\"",
+    );
+}
+
+#[test]
 fn the_schema_knows_the_keys_and_bounds_that_the_loader_knows() {
     let schema: Value = serde_json::from_str(&Config::schema()).unwrap();
     let limits = &schema["$defs"]["Limits"];
@@ -778,6 +834,15 @@ fn every_limit_documents_its_default_range_and_cost() {
         }
 
         fn table(&mut self, _key: &'static str, _visit: impl FnOnce(&mut Self)) {}
+
+        fn tables<T: Clone>(
+            &mut self,
+            _key: &'static str,
+            _items: &mut Vec<T>,
+            _new: &T,
+            _visit: impl Fn(&mut T, &mut Self),
+        ) {
+        }
     }
 
     let schema = serde_json::from_str(&Config::schema()).unwrap();

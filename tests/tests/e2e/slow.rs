@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use roomwire::config::{ByteSize, SlowPolicy, Span};
+use roomwire::config::{ByteSize, Config, HistoryConfig, RoomPattern, SlowPolicy, Span};
 use roomwire_tests::{
     Client, Event, EventStream, Heard, Http, PATIENCE, Socket, Task, TestGateway, eventually,
     within,
@@ -20,6 +20,10 @@ const ROUND: u64 = 50;
 const ROUNDS: u64 = 400;
 
 fn gateway(slow: SlowPolicy) -> TestGateway {
+    gateway_with(slow, |_| {})
+}
+
+fn gateway_with(slow: SlowPolicy, change: impl FnOnce(&mut Config)) -> TestGateway {
     TestGateway::with(|config| {
         config.rooms.slow = slow;
         config.rooms.history.messages = 10;
@@ -28,6 +32,7 @@ fn gateway(slow: SlowPolicy) -> TestGateway {
         config.limits.max_outbox_messages = 16;
         // Here the policy decides, not the clock.
         config.limits.write_timeout = Span::minutes(5);
+        change(config);
     })
 }
 
@@ -190,27 +195,59 @@ async fn a_slow_member_misses_the_oldest_and_is_told_which() {
         (Wire::WebSocket, SlowPolicy::KeepLatest),
         (Wire::Lines, SlowPolicy::KeepLatest),
     ] {
-        let gateway = gateway(policy);
-        let mut slow = slow_member(&gateway, wire).await;
-        let mut talk = Talk::begin(&gateway).await;
-        let counters = gateway.counters();
-        talk.until("drops", || counters.delta("hub_outbox_dropped_total") > 100)
-            .await;
-        let mut heeded = Heeded::new();
-        while heeded.next <= talk.said {
-            heeded.take(&slow.next().await);
-        }
-        assert!(heeded.dropped > 100, "{wire:?} {policy:?}");
-        counters
-            .complained(&[("hub_outbox_dropped_total", heeded.dropped)])
-            .await;
-        // It reads now, so it misses nothing more.
-        talk.members.push(slow);
-        talk.round().await;
-        counters
-            .complained(&[("hub_outbox_dropped_total", heeded.dropped)])
-            .await;
+        slow_member_misses(&gateway(policy), wire).await;
     }
+}
+
+#[tokio::test]
+async fn a_pattern_of_rooms_has_a_policy_and_a_history_of_its_own() {
+    let pattern = |matches: &str, slow| RoomPattern {
+        matches: matches.to_owned(),
+        history: HistoryConfig {
+            messages: 3,
+            ..HistoryConfig::default()
+        },
+        slow,
+    };
+    let gateway = gateway_with(SlowPolicy::Disconnect, |config| {
+        // The first that matches counts.
+        config.rooms.patterns = vec![
+            pattern("room.>", SlowPolicy::Disconnect),
+            pattern("room", SlowPolicy::KeepLatest),
+            pattern("*", SlowPolicy::Disconnect),
+        ];
+    });
+    slow_member_misses(&gateway, Wire::WebSocket).await;
+    let mut http = gateway.http1().await;
+    for (room, kept) in [("room", 3), ("room.a", 3), ("other.a", 10)] {
+        for _ in 0..20 {
+            gateway.publish(room, "x", b"1").unwrap();
+        }
+        let answer = http.get(&format!("/v1/rooms/{room}/messages")).await;
+        assert_eq!(answer.event().messages().len(), kept, "{room}");
+    }
+}
+
+async fn slow_member_misses(gateway: &TestGateway, wire: Wire) {
+    let mut slow = slow_member(gateway, wire).await;
+    let mut talk = Talk::begin(gateway).await;
+    let counters = gateway.counters();
+    talk.until("drops", || counters.delta("hub_outbox_dropped_total") > 100)
+        .await;
+    let mut heeded = Heeded::new();
+    while heeded.next <= talk.said {
+        heeded.take(&slow.next().await);
+    }
+    assert!(heeded.dropped > 100, "{wire:?}");
+    counters
+        .complained(&[("hub_outbox_dropped_total", heeded.dropped)])
+        .await;
+    // It reads now, so it misses nothing more.
+    talk.members.push(slow);
+    talk.round().await;
+    counters
+        .complained(&[("hub_outbox_dropped_total", heeded.dropped)])
+        .await;
 }
 
 #[tokio::test]

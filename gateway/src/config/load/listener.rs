@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::{Frame, Loader, PREFIX, described, mismatch, shouted};
+use super::{Frame, Loader, PREFIX, described, is_table, mismatch, shouted};
 use crate::config::MAX_LISTENERS;
 use crate::config::accept::AcceptConfig;
 use crate::config::check;
@@ -98,7 +97,7 @@ impl<'a> Loader<'a> {
         self.frames.push(Frame {
             path: check::listener_path(index, ""),
             title: "[[listener]]".to_owned(),
-            variable: prefix.clone(),
+            variable: Some(prefix.clone()),
             table,
             known: Vec::new(),
         });
@@ -171,8 +170,4 @@ impl<'a> Loader<'a> {
         }
         routes
     }
-}
-
-fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
-    value.get_ref().is_table()
 }

@@ -67,8 +67,8 @@ struct Frame<'a> {
     path: String,
     /// How messages call it.
     title: String,
-    /// What variables that set its keys begin with.
-    variable: String,
+    /// What variables that set its keys begin with; none do in entries of lists.
+    variable: Option<String>,
     /// The table, where the file has it.
     table: Option<&'a DeTable<'a>>,
     /// Keys asked for so far.
@@ -124,7 +124,7 @@ impl<'a> Loader<'a> {
         self.frames.push(Frame {
             path: String::new(),
             title: TOP.to_owned(),
-            variable: PREFIX.to_owned(),
+            variable: Some(PREFIX.to_owned()),
             table: Some(document),
             known: Vec::new(),
         });
@@ -286,9 +286,9 @@ impl<'a> Loader<'a> {
 
 impl Visitor for Loader<'_> {
     fn setting<T: Setting>(&mut self, key: &'static str, value: &mut T) {
-        let prefix = self.frames.last().map_or(PREFIX, |frame| &frame.variable);
-        let variable = format!("{prefix}{}", shouted(key));
-        self.named(key, Some(variable), value);
+        let prefix = self.frames.last().and_then(|frame| frame.variable.as_ref());
+        let variable = prefix.map(|prefix| format!("{prefix}{}", shouted(key)));
+        self.named(key, variable, value);
     }
 
     fn bounded<T: Setting + Display + PartialOrd>(
@@ -307,7 +307,8 @@ impl Visitor for Loader<'_> {
         };
         frame.known.push(key);
         let path = join(&frame.path, key);
-        let variable = format!("{}{}_", frame.variable, shouted(key));
+        let prefix = frame.variable.as_ref();
+        let variable = prefix.map(|prefix| format!("{prefix}{}_", shouted(key)));
         let found: Option<&Spanned<DeValue<'_>>> = frame.table.and_then(|table| table.get(key));
         let table = found.and_then(|value| value.get_ref().as_table());
         if let Some(value) = found
@@ -330,9 +331,49 @@ impl Visitor for Loader<'_> {
         visit(self);
         self.leave();
     }
+
+    fn tables<T: Clone>(
+        &mut self,
+        key: &'static str,
+        items: &mut Vec<T>,
+        new: &T,
+        visit: impl Fn(&mut T, &mut Self),
+    ) {
+        self.note_key(key);
+        let Some((path, value)) = self.find(key) else {
+            return;
+        };
+        let place = Place::span(value.span());
+        self.place(path.clone(), place.clone());
+        let found = value.get_ref();
+        let Some(list) = found.as_array().filter(|list| list.iter().all(is_table)) else {
+            let found = described(found);
+            let message = format!("`{key}` must be tables that begin with [[{path}]], not {found}");
+            return self.problem(place, message);
+        };
+        for (index, item) in list.iter().enumerate() {
+            let path = format!("{path}.{index}");
+            self.place(path.clone(), Place::span(item.span()));
+            self.frames.push(Frame {
+                title: format!("[[{}]]", titled(&path)),
+                variable: None,
+                path,
+                table: item.get_ref().as_table(),
+                known: Vec::new(),
+            });
+            let mut item = new.clone();
+            visit(&mut item, self);
+            items.push(item);
+            self.leave();
+        }
+    }
 }
 
-/// A table's path as a file writes it: listeners have no numbers there.
+fn is_table(value: &Spanned<DeValue<'_>>) -> bool {
+    value.get_ref().is_table()
+}
+
+/// A table's path as a file writes it: entries of lists have no numbers there.
 fn titled(path: &str) -> String {
     let parts = path.split('.');
     let named = parts.filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
