@@ -1,0 +1,1 @@
+"""Installs rivals, measures them in turns, and tells what came of it. Begin with command.py."""

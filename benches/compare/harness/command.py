@@ -1,0 +1,200 @@
+"""The command line: installs, measures in turns, writes the results and prints the tables."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+from . import check, measure, place, rival, scenario, table
+from .place import tell
+
+EXAMPLES = """\
+examples:
+  benches/compare/run --quick                      is everything there, and does it work
+  benches/compare/run                              three rounds of the usual scenarios
+  benches/compare/run --rounds 9 --only roomwire,uws,epoll --uws ~/uws --scenarios echo,fanout
+  benches/compare/run --scenarios slow             1,000 members and 50 that never read
+
+Groups of scenarios: default, echo, fanout, checks, all. A server that cannot be installed is named and
+left out. Tables go to stdout, progress to stderr, and everything that was measured to --out.
+Exit codes: 0 measured, 1 nothing could be measured, 2 usage.
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="benches/compare/run",
+        description="Compares Roomwire with other WebSocket servers.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    words = lambda text: [word for word in text.split(",") if word]
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, metavar="N", help="of every scenario [3]")
+    add("--seconds", type=float, default=3.0, metavar="S", help="of load in a measurement [3]")
+    add("--only", type=words, default=[], metavar="NAMES", help="servers: " + ",".join(rival.RIVALS))
+    add("--scenarios", type=words, default=["default"], metavar="NAMES", help="or groups [default]")
+    add("--quick", action="store_true", help="one round of half a second; figures mean nothing")
+    add("--uws", type=Path, metavar="PATH", help="a server built from uws/server.cpp")
+    add("--roomwire", type=Path, metavar="PATH", help="a gateway that is already built")
+    add("--out", type=Path, metavar="FILE", help="where the results go [target/result.json]")
+    args = parser.parse_args()
+    try:
+        args.scenarios = scenario.chosen(args.scenarios)
+    except ValueError as error:
+        parser.error(str(error))
+    for name in args.only:
+        if name not in rival.RIVALS:
+            parser.error(f"there is no server {name}; there are {', '.join(rival.RIVALS)}")
+    if args.rounds < 1 or not 0.1 <= args.seconds <= 3600:
+        parser.error("--rounds is at least 1, --seconds from 0.1 to 3600")
+    if args.quick:
+        args.rounds, args.seconds = 1, 0.5
+    return args
+
+
+class Comparison:
+    """A run: what is there, and what was measured so far."""
+
+    def __init__(self, args):
+        self.args = args
+        self.options = rival.Options(roomwire=args.roomwire, uws=args.uws)
+        self.facts = place.machine()
+        self.results = {}
+        self.checks = {}
+        self.done = 0
+
+    def install(self):
+        names = list(self.args.only or rival.RIVALS)
+        if "roomwire" not in names:
+            names.append("roomwire")
+        self.present, self.missing = rival.install(names, self.options)
+        self.gateway = next((it for it in self.present if it.name == "roomwire"), None)
+        if self.gateway is not None:
+            self.binary = rival.build_roomwire(self.options)
+        if self.args.only and "roomwire" not in self.args.only:
+            # It is there for its load generator alone.
+            self.present = [it for it in self.present if it.name != "roomwire"]
+
+    def measure_all(self):
+        names = [name for name in self.args.scenarios if name in scenario.COMPARED]
+        self.total = len(names) * len(self.present) * self.args.rounds
+        for name in names:
+            it = scenario.COMPARED[name]
+            servers = [server for server in self.present if server.compresses or not it.deflate]
+            self.results[name] = {
+                "title": it.title,
+                "rivals": {server.name: {"title": server.title, "rounds": []} for server in servers},
+            }
+            for number in range(self.args.rounds):
+                # Each round begins with another server, so that none is always the first.
+                turn = number % len(servers)
+                for server in servers[turn:] + servers[:turn]:
+                    self.measure(it, server, number)
+
+    def measure(self, it, server, number):
+        self.done += 1
+        entry = self.results[it.name]["rivals"][server.name]
+        record = {"round": number}
+        try:
+            asked = {"deflate": True} if it.deflate else {}
+            with measure.serving(server, **asked) as (port, _):
+                report = measure.load(self.binary, server, port, it.path, self.options_of(it))
+            record["report"] = report
+            record["figure"] = measure.figure(it, report)
+            record["details"] = measure.details(it, report)
+            unit = "B" if it.unit == "connection" else "µs"
+            said = f"{record['figure']:.3f} {unit} for each {it.unit}"
+        except measure.Failure as failure:
+            record["failure"] = entry["failure"] = str(failure)
+            said = f"NO FIGURE: {failure}"
+        entry["rounds"].append(record)
+        of = f"round {number + 1} of {self.args.rounds}"
+        tell(f"[{self.done}/{self.total}] {it.name}, {of}, {server.name}: {said}")
+
+    def options_of(self, it):
+        if "--duration" in it.load:
+            return it.load
+        return [*it.load, "--duration", f"{self.args.seconds * 1000:.0f}ms"]
+
+    def check_all(self):
+        for name in self.args.scenarios:
+            if name in check.ALL and self.gateway is not None:
+                try:
+                    record, text = check.ALL[name](self.binary, self.gateway, self.args.quick)
+                except measure.Failure as failure:
+                    record, text = {"failure": str(failure)}, f"**{name}**: no figure, {failure}"
+                    tell(f"{name}: NO FIGURE: {failure}")
+                self.checks[name] = {"record": record, "text": text}
+
+    def write(self):
+        path = self.args.out or place.INSTALLED / "result.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        everything = {
+            "date": date.today().isoformat(),
+            "command": self.command(),
+            "machine": self.facts,
+            "rivals": {it.name: {"title": it.title, "version": it.version} for it in self.present},
+            "missing": self.missing,
+            "scenarios": self.results,
+            "checks": {name: it["record"] for name, it in self.checks.items()},
+        }
+        path.write_text(json.dumps(everything, indent=1) + "\n")
+        tell(f"everything that was measured is in {path}")
+
+    def command(self):
+        # Where a program lies is of no interest to a reader.
+        words, hides_next = ["benches/compare/run"], False
+        for word in sys.argv[1:]:
+            if hides_next:
+                word, hides_next = Path(word).name, False
+            elif word in ("--uws", "--roomwire", "--out"):
+                hides_next = True
+            words.append(word)
+        return shlex.join(words)
+
+    def text(self):
+        versions = [(it.title, it.version) for it in self.present]
+        blocks = [
+            table.machine(
+                self.facts,
+                self.command(),
+                date.today().strftime("%-d %B %Y"),
+                self.args.rounds,
+                self.args.seconds,
+                versions,
+                self.missing,
+            ),
+            table.targets(self.results, scenario.COMPARED),
+            table.compared(self.results, scenario.COMPARED),
+            *(it["text"] for it in self.checks.values()),
+        ]
+        if any("\\*" in block for block in blocks):
+            blocks.append("\\* The load generator had no more than its core: the rate is its own.")
+        return "\n\n".join(block for block in blocks if block)
+
+
+def main():
+    args = arguments()
+    if len(os.sched_getaffinity(0)) < 2:
+        tell("one core for the server and one for the load are needed")
+        return 1
+    comparison = Comparison(args)
+    began = time.monotonic()
+    comparison.install()
+    if comparison.gateway is None:
+        tell("without Roomwire there is no load generator: " + comparison.missing["roomwire"])
+        return 1
+    try:
+        comparison.measure_all()
+        comparison.check_all()
+    except KeyboardInterrupt:
+        tell("interrupted; what was measured so far follows")
+    comparison.write()
+    print(comparison.text())
+    tell(f"{time.monotonic() - began:.0f} s")
+    return 0
