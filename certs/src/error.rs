@@ -5,6 +5,9 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
+
+use x509_parser::prelude::ASN1Time;
 
 /// Why certificates could not be read, made or used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,20 @@ pub enum Error {
         owner: u32,
         /// User id of this process.
         user: u32,
+    },
+    /// A certificate is no longer valid.
+    #[error(
+        "the certificate {subject} in {path} expired on {since}: renew it",
+        path = path.display(),
+        since = day(*since)
+    )]
+    Expired {
+        /// The certificate file.
+        path: PathBuf,
+        /// Whom the certificate names.
+        subject: String,
+        /// The last second at which it was valid.
+        since: SystemTime,
     },
     /// A key or a certificate could not be made.
     #[error("cannot make a development certificate: {0}")]
@@ -94,6 +111,15 @@ pub enum Error {
         /// The certificate file.
         path: PathBuf,
     },
+    /// Client certificates are asked for, and nobody who could have issued them is named.
+    #[error("{path} holds no authority that could have issued client certificates: \
+             it must be PEM with `-----BEGIN CERTIFICATE-----` blocks",
+        path = path.display()
+    )]
+    NoAuthority {
+        /// The file of authorities.
+        path: PathBuf,
+    },
     /// A key file holds no key that can be used without a passphrase.
     #[error(
         "{path} holds no usable private key: it must be PEM with an unencrypted \
@@ -104,9 +130,34 @@ pub enum Error {
         /// The key file.
         path: PathBuf,
     },
+    /// A certificate is not valid yet.
+    #[error(
+        "the certificate {subject} in {path} is valid only from {until} on: \
+         wait, or set this machine's clock",
+        path = path.display(),
+        until = day(*until)
+    )]
+    NotYetValid {
+        /// The certificate file.
+        path: PathBuf,
+        /// Whom the certificate names.
+        subject: String,
+        /// When it begins to be valid.
+        until: SystemTime,
+    },
     /// rustls refused the settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
+    /// A setting names something that TLS here does not have.
+    #[error("there is no {what} \"{name}\"; there are {known}")]
+    Unknown {
+        /// `cipher suite` or `key exchange`.
+        what: &'static str,
+        /// What was named.
+        name: String,
+        /// What could have been.
+        known: String,
+    },
     /// A file is larger than any certificate or key.
     #[error(
         "{path} is larger than {limit} bytes, so it is no certificate or key: name another file",
@@ -133,4 +184,16 @@ impl Error {
             source,
         }
     }
+}
+
+/// A time as operators read it, such as `Jan  1 00:00:00 2027 +00:00`.
+fn day(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| ASN1Time::from_timestamp(seconds).ok())
+        .map_or_else(|| "an unknown day".to_owned(), |time| time.to_string())
 }

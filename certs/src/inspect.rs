@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::Error;
-use crate::load::read_chain;
+use crate::pair::read_chain;
 
 /// What one certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 /// RFC 5280 §4.2.1.6: an address is its octets in network order, 4 or 16 of them.
-fn address(octets: &[u8]) -> Option<String> {
+pub(crate) fn address(octets: &[u8]) -> Option<String> {
     if let Ok(octets) = <[u8; 4]>::try_from(octets) {
         return Some(Ipv4Addr::from(octets).to_string());
     }

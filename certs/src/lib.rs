@@ -4,23 +4,33 @@
 //! on), when they are refused, and when a development certificate is due for renewal. It knows no
 //! socket, no configuration and no other crate of the workspace; the time is an argument.
 //!
-//! The one idea: every certificate becomes a [`CertifiedKey`](rustls::sign::CertifiedKey), whether
-//! an operator supplied it ([`load()`]) or [`DevelopmentCertificates::ensure`] made it, and
-//! [`server_config`] takes it from there. Read `development.rs` next.
+//! The one idea: every certificate becomes a [`Pair`] of files, whether an operator supplied it or
+//! [`DevelopmentCertificates::ensure`] made it, and a [`TlsSource`] turns the pairs of one listener
+//! into settings for rustls, again whenever the files change. Read `source/mod.rs` next.
 
+mod client;
 mod development;
 mod error;
 mod file;
 mod inspect;
-mod load;
+mod pair;
+mod selection;
 mod server;
+mod source;
 mod trust;
+mod watch;
 
+pub use client::{ClientTrust, Demand, Identity};
 pub use development::{
     CA_FILE, CA_KEY_FILE, DEVELOPMENT_NAMES, DevelopmentCertificates, LEAF_FILE, LEAF_KEY_FILE,
 };
 pub use error::Error;
 pub use inspect::{CertificateInfo, inspect};
-pub use load::load;
-pub use server::{ALPN_HTTP, provider, resolver, server_config};
+pub use pair::{Loaded, Pair, load};
+pub use selection::Selection;
+pub use server::{
+    ALPN_HTTP, Parameters, TlsVersion, cipher_suites, key_exchanges, provider, server_config,
+    ticketer,
+};
+pub use source::{Look, TlsFiles, TlsHandle, TlsSource};
 pub use trust::trust_instructions;

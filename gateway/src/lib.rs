@@ -47,6 +47,7 @@ mod rooms;
 mod running;
 mod session;
 mod shared;
+mod tls;
 mod udp;
 mod worker;
 

@@ -17,13 +17,14 @@ use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
 use crate::builder::Builder;
-use crate::config::{Config, HistoryConfig, ListenerConfig, Protocol, SlowPolicy};
+use crate::config::{Config, HistoryConfig, SlowPolicy};
 use crate::event::BoundAddress;
 use crate::http::Router;
-use crate::lifecycle::{Clock, Phase, Signals};
+use crate::lifecycle::{Asked, Clock, Phase, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
+use crate::tls::{Keeper, Setup};
 use crate::worker;
 
 /// Most workers of one gateway: what a client id has room for.
@@ -83,6 +84,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     finished: watch::Receiver<u16>,
+    keeper: Mutex<Option<Keeper>>,
     trust: Option<PathBuf>,
 }
 
@@ -140,6 +142,16 @@ impl Gateway {
         self.trust.as_deref()
     }
 
+    /// Has the certificates, keys and client authorities of all https listeners loaded again, as
+    /// SIGHUP does. Returns immediately; open connections keep what they have. What cannot be used
+    /// leaves the listener as it was: the log says why, and `tls_reload_errors_total` counts it.
+    pub fn reload_certificates(&self) {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = &*keeper {
+            keeper.reload();
+        }
+    }
+
     /// Publishes one JSON text to a room as `from`; gives its offset.
     ///
     /// # Errors
@@ -181,7 +193,8 @@ impl Gateway {
         self.finish()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain.
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. SIGHUP reloads
+    /// certificates.
     ///
     /// # Errors
     ///
@@ -197,9 +210,14 @@ impl Gateway {
             let mut signals = Signals::register().map_err(failed("signal handlers"))?;
             let mut finished = self.finished.clone();
             let all = self.shared.workers;
-            let signal = tokio::select! {
-                signal = signals.next() => signal,
-                _ = finished.wait_for(|&ended| ended == all) => return Ok::<_, StartError>(()),
+            let signal = loop {
+                tokio::select! {
+                    asked = signals.next() => match asked {
+                        Asked::Reload => self.reload_certificates(),
+                        Asked::End(signal) => break signal,
+                    },
+                    _ = finished.wait_for(|&ended| ended == all) => return Ok::<_, StartError>(()),
+                }
             };
             let drain = self.shared.config.gateway.drain;
             let sessions = self.sessions();
@@ -208,9 +226,11 @@ impl Gateway {
             let deadline = tokio::time::Instant::now() + drain.get();
             loop {
                 tokio::select! {
-                    signal = signals.next() => {
-                        tracing::info!(signal, "ending at once");
-                        return Ok(());
+                    asked = signals.next() => {
+                        if let Asked::End(signal) = asked {
+                            tracing::info!(signal, "ending at once");
+                            return Ok(());
+                        }
                     }
                     () = tokio::time::sleep_until(deadline) => {
                         tracing::warn!("the drain's deadline came; what is left is cut");
@@ -249,6 +269,14 @@ impl Gateway {
                 tracing::error!("a worker panicked at its very end");
             }
         }
+        let keeper = self
+            .keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(keeper) = keeper {
+            keeper.join();
+        }
         self.shared.advance(Phase::Stopped);
         let cut = self
             .snapshot()
@@ -279,8 +307,9 @@ pub(crate) fn start(
     let workers = worker_count(&config);
     let max_connections = max_connections(&config);
     let clock = Clock::start();
-    let (tls, trust) = tls_settings(&config, tls)?;
-    let bound = bind_all(&config.listeners, workers, &tls)?;
+    let mut tls = Setup::load(&config, tls)?;
+    let trust = tls.trust.take();
+    let bound = bind_all(&config.listeners, workers, |listener| tls.handle(listener))?;
     let page = open_page(&config, workers)?;
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
@@ -312,6 +341,7 @@ pub(crate) fn start(
         shared,
         workers: Mutex::default(),
         finished: on_finished,
+        keeper: Mutex::default(),
         trust,
     };
     let threads = gateway
@@ -320,6 +350,14 @@ pub(crate) fn start(
         .unwrap_or_else(PoisonError::into_inner);
     // On an error the gateway is dropped, which ends the workers that did start.
     spawn_all(&gateway.shared, bound.per_worker, finished, threads)?;
+    let keeper = Keeper::start(tls, &gateway.shared).map_err(|source| StartError::Os {
+        what: "the thread that keeps certificates",
+        source,
+    })?;
+    *gateway
+        .keeper
+        .get_mut()
+        .unwrap_or_else(PoisonError::into_inner) = keeper;
     gateway.shared.advance(Phase::Ready);
     gateway.shared.page.heartbeat(Clock::unix_ms());
     gateway.shared.page.set_ready(true);
@@ -383,49 +421,6 @@ fn open_page(config: &Config, workers: u16) -> Result<Arc<Page>, StartError> {
         .clone()
         .unwrap_or_else(|| default_page_path(&config.gateway.instance));
     Ok(Page::create(&path, &options)?)
-}
-
-type Tls = Box<dyn Fn(&ListenerConfig) -> Option<Arc<rustls::ServerConfig>>>;
-
-/// TLS settings per https listener: given ones, a listener's own files, else development
-/// certificates; and the development CA's certificate where it is used.
-fn tls_settings(
-    config: &Config,
-    given: Option<Arc<rustls::ServerConfig>>,
-) -> Result<(Tls, Option<PathBuf>), StartError> {
-    use roomwire_certs::{ALPN_HTTP, DevelopmentCertificates, load, resolver, server_config};
-    let mut settings: Vec<(String, Arc<rustls::ServerConfig>)> = Vec::new();
-    let mut development = None;
-    let mut trust = None;
-    for listener in config
-        .listeners
-        .iter()
-        .filter(|it| it.protocol == Protocol::Https)
-    {
-        let chosen = match (&given, &listener.certificate, &listener.key) {
-            (Some(given), _, _) => Arc::clone(given),
-            (None, Some(certificate), Some(key)) => {
-                server_config(resolver(load(certificate, key)?), ALPN_HTTP)?
-            }
-            (None, _, _) => match &development {
-                Some(settings) => Arc::clone(settings),
-                None => {
-                    let directory = data_dir(config).ok_or(StartError::DataDirectory)?;
-                    let now = std::time::SystemTime::now();
-                    let made = DevelopmentCertificates::ensure(&directory.join("certs"), now)?;
-                    let settings = server_config(resolver(made.leaf), ALPN_HTTP)?;
-                    trust = Some(made.ca_path);
-                    Arc::clone(development.insert(settings))
-                }
-            },
-        };
-        settings.push((listener.name.clone(), chosen));
-    }
-    let find = move |listener: &ListenerConfig| {
-        let found = settings.iter().find(|(name, _)| *name == listener.name);
-        found.map(|(_, settings)| Arc::clone(settings))
-    };
-    Ok((Box::new(find), trust))
 }
 
 /// Where the gateway keeps what it makes for itself.

@@ -291,6 +291,18 @@ fn serve_says_where_it_listens_and_stops_when_told() {
 }
 
 #[test]
+fn a_hangup_reloads_certificates_and_ends_nothing() {
+    let place = Place::new("");
+    let mut server = place.serve();
+    server.process.stderr.line_with("try first:");
+    server.process.signal(Signal::HUP);
+    server.process.stderr.line_with("certificates reloaded");
+    assert!(server.process.is_running());
+    server.process.signal(Signal::TERM);
+    assert_eq!(server.process.ends(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_at_once_and_says_who_was_cut() {
     let place = Place::new("drain = \"1h\"");
     let mut server = place.serve();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire::config::{Config, Handler, Protocol};
-use roomwire::{Builder, Drained, Gateway, Phase};
+use roomwire::{Builder, Drained, Gateway, Phase, StartError};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
@@ -69,11 +69,20 @@ impl GatewayOptions {
 
     /// Starts it.
     pub fn start(self) -> TestGateway {
-        let gateway = self.builder.start().expect("the gateway starts");
-        TestGateway {
+        self.try_start().expect("the gateway starts")
+    }
+
+    /// Starts it, or says why it does not start.
+    ///
+    /// # Errors
+    ///
+    /// What the gateway said.
+    pub fn try_start(self) -> Result<TestGateway, StartError> {
+        let gateway = self.builder.start()?;
+        Ok(TestGateway {
             gateway: Arc::new(gateway),
             directory: self.directory,
-        }
+        })
     }
 }
 

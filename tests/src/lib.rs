@@ -21,6 +21,7 @@ mod gateway;
 mod patience;
 mod program;
 mod task;
+mod tls;
 
 pub use client::{
     Answer, Body, ByteStream, Client, EventStream, Heard, Http, LongPoll, Person, Raw, ServerSent,
@@ -32,3 +33,4 @@ pub use gateway::{GatewayOptions, TestGateway};
 pub use patience::{PATIENCE, eventually, pass, stays, within};
 pub use program::{find_program, run_program, skipped};
 pub use task::Task;
+pub use tls::{Authority, Files, Issued, TlsClient};

@@ -19,12 +19,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
 };
-use rustls::sign::CertifiedKey;
 
 use crate::Error;
 use crate::file::{self, CERTIFICATE_MODE, KEY_MODE, LockedDirectory, OWNER_ONLY};
 use crate::inspect::{CertificateInfo, describe, parse};
-use crate::load::{load_with, read_chain};
+use crate::pair::{Pair, load_with, read_chain};
 
 /// File name of the development CA's certificate.
 pub const CA_FILE: &str = "ca.pem";
@@ -61,14 +60,14 @@ pub struct DevelopmentCertificates {
     pub ca_path: PathBuf,
     /// The leaf's chain.
     pub leaf_path: PathBuf,
-    /// The leaf with its key.
-    pub leaf: CertifiedKey,
+    /// The leaf's private key.
+    pub leaf_key_path: PathBuf,
     /// Whether the CA was made by this call: nobody can trust it yet.
     pub created: bool,
 }
 
 impl DevelopmentCertificates {
-    /// Makes in `directory` whatever is missing or due, and loads the leaf.
+    /// Makes in `directory` whatever is missing or due, and checks that the leaf can be used.
     ///
     /// Waits while another process does the same in the same directory; of several first starts
     /// one makes the certificates and the others find them. Blocks on file operations.
@@ -86,13 +85,18 @@ impl DevelopmentCertificates {
             authority.issue_leaf(&store, now)?;
             created = is_new;
         }
-        let leaf = load_with(&paths.leaf, &paths.leaf_key, OWNER_ONLY)?;
+        load_with(&paths.leaf, &paths.leaf_key, OWNER_ONLY)?;
         Ok(Self {
             ca_path: paths.ca,
             leaf_path: paths.leaf,
-            leaf,
+            leaf_key_path: paths.leaf_key,
             created,
         })
+    }
+
+    /// The leaf as files.
+    pub fn pair(&self) -> Pair {
+        Pair::new(&self.leaf_path, &self.leaf_key_path)
     }
 }
 

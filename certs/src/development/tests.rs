@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::*;
-use crate::{ALPN_HTTP, inspect, resolver, server_config};
+use crate::{ALPN_HTTP, Parameters, TlsFiles, TlsSource, inspect};
 
 const NOW: Duration = Duration::from_secs(1_795_000_000);
 
@@ -224,17 +224,9 @@ fn the_ca_cannot_sign_for_other_hosts() {
     params.not_before = now().into();
     params.not_after = in_days(1).into();
     let forged = params.signed_by(&key, &authority.issuer).unwrap();
-    let leaf = CertifiedKey::from_der(
-        vec![forged.der().clone()],
-        rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        &crate::provider(),
-    )
-    .unwrap();
-    let error = handshake(
-        &DevelopmentCertificates { leaf, ..made },
-        now(),
-        "example.test",
-    );
+    std::fs::write(&made.leaf_path, forged.pem()).unwrap();
+    std::fs::write(&made.leaf_key_path, key.serialize_pem()).unwrap();
+    let error = handshake(&made, now(), "example.test");
     let error = format!("{:?}", error.unwrap_err());
     assert!(error.contains("NameConstraint"), "{error}");
 }
@@ -255,7 +247,7 @@ fn a_client_that_comes_back_resumes_with_its_ticket() {
     let (_parent, path) = directory();
     let made = ensure(&path, now());
     let client = client_config(&made.ca_path, now());
-    let server = server_config(resolver(made.leaf), ALPN_HTTP).unwrap();
+    let server = server_config(&made);
     let first = connect(&client, &server, "localhost").unwrap();
     assert_ne!(first.handshake_kind(), Some(HandshakeKind::Resumed));
     let second = connect(&client, &server, "localhost").unwrap();
@@ -268,9 +260,18 @@ fn handshake(
     now: SystemTime,
     name: &str,
 ) -> Result<Option<Vec<u8>>, rustls::Error> {
-    let server = server_config(resolver(made.leaf.clone()), ALPN_HTTP).unwrap();
+    let server = server_config(made);
     let client = connect(&client_config(&made.ca_path, now), &server, name)?;
     Ok(client.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+fn server_config(made: &DevelopmentCertificates) -> Arc<ServerConfig> {
+    let files = TlsFiles {
+        pairs: vec![made.pair()],
+        parameters: Parameters::http(),
+        ..TlsFiles::default()
+    };
+    TlsSource::open(files).unwrap().handle().config()
 }
 
 fn client_config(ca: &Path, now: SystemTime) -> Arc<ClientConfig> {

@@ -15,6 +15,7 @@ use super::listener::{ListenerConfig, Protocol, Route};
 use super::load::shouted;
 use super::rooms::MAX_ROOM_PATTERNS;
 use super::setting::{Setting, Visitor, one_of};
+use super::tls::{ClientCertificates, TlsConfig, TlsVersion};
 
 /// A rule that a value breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,22 +254,93 @@ impl Checker {
     }
 
     fn tls(&mut self, index: usize, listener: &ListenerConfig) {
-        let (present, missing) = match (&listener.certificate, &listener.key) {
-            (None, None) => return,
-            (Some(_), None) => ("certificate", Some("key")),
-            (None, Some(_)) => ("key", Some("certificate")),
-            (Some(_), Some(_)) => ("certificate", None),
+        let ListenerConfig {
+            certificate,
+            key,
+            certificates,
+            tls,
+            protocol,
+            ..
+        } = listener;
+        if *protocol != Protocol::Https {
+            let set = [
+                ("certificate", certificate.is_some()),
+                ("key", key.is_some()),
+                ("certificates", !certificates.is_empty()),
+                ("tls", *tls != TlsConfig::default()),
+            ];
+            if let Some((set, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
+                let message = format!("`{set}` is for https, and this listener is for {protocol}");
+                self.add(listener_path(index, set), message);
+            }
+            return;
+        }
+        let alone = match (certificate, key) {
+            (Some(_), None) => Some(("certificate", "key")),
+            (None, Some(_)) => Some(("key", "certificate")),
+            (None, None) | (Some(_), Some(_)) => None,
         };
-        if listener.protocol != Protocol::Https {
-            let message = format!(
-                "`{present}` is for https, and this listener is for {}",
-                listener.protocol
-            );
-            self.add(listener_path(index, present), message);
-        } else if let Some(missing) = missing {
+        if let Some((present, missing)) = alone {
             let message = format!("`{present}` needs a `{missing}` beside it");
             self.add(listener_path(index, present), message);
         }
+        self.tls_names(index, tls);
+        self.client_certificates(index, tls);
+    }
+
+    fn tls_names(&mut self, index: usize, tls: &TlsConfig) {
+        let known = [
+            (
+                "cipher_suites",
+                &tls.cipher_suites,
+                roomwire_certs::cipher_suites(),
+            ),
+            (
+                "key_exchanges",
+                &tls.key_exchanges,
+                roomwire_certs::key_exchanges(),
+            ),
+        ];
+        for (key, named, known) in known {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let is_known =
+                |name: &String| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+            for name in named.iter().filter(|name| !is_known(name)) {
+                let possible = one_of(&known);
+                let message = format!("`{key}` can have {possible}, not \"{}\"", shown(name));
+                self.add(listener_path(index, &format!("tls.{key}")), message);
+            }
+        }
+        let is_13 = |suite: &String| !suite.contains("_WITH_");
+        if tls.min_version == TlsVersion::V13
+            && !tls.cipher_suites.is_empty()
+            && !tls.cipher_suites.iter().any(is_13)
+        {
+            let message = "`cipher_suites` has none of TLS 1.3, which `min_version` wants";
+            self.add(
+                listener_path(index, "tls.cipher_suites"),
+                message.to_owned(),
+            );
+        }
+    }
+
+    fn client_certificates(&mut self, index: usize, tls: &TlsConfig) {
+        let asked = tls.client_certificates != ClientCertificates::None;
+        let (at, message) = if asked && tls.client_ca.is_none() {
+            let message = "needs a `client_ca` beside it: who issues the certificates";
+            ("client_certificates", message)
+        } else if !asked && tls.client_ca.is_some() {
+            let message = "needs `client_certificates` to be \"optional\" or \"required\"";
+            ("client_ca", message)
+        } else if tls.client_crl.is_some() && tls.client_ca.is_none() {
+            ("client_crl", "needs a `client_ca` beside it")
+        } else {
+            return;
+        };
+        self.add(
+            listener_path(index, &format!("tls.{at}")),
+            format!("`{at}` {message}"),
+        );
     }
 
     fn routes(&mut self, index: usize, routes: &BTreeMap<String, Route>, protocol: Protocol) {

@@ -132,6 +132,15 @@ pub(super) fn to_toml(config: &Config) -> String {
                 text.push_str(&format!("{} = {value}\n", line.dotted()));
             }
         }
+        // Tables stand after all keys of their listener.
+        for pair in &listener.certificates {
+            let quote = |path: &std::path::Path| quoted(&path.to_string_lossy());
+            text.push_str(&format!(
+                "[[listener.certificates]]\ncertificate = {}\nkey = {}\n",
+                quote(&pair.certificate),
+                quote(&pair.key)
+            ));
+        }
     }
     text
 }
@@ -248,12 +257,18 @@ fn summary(listener: &ListenerConfig) -> String {
         summary.push_str(&format!(", {path} {route}"));
     }
     if listener.protocol == super::Protocol::Https {
-        let certificate = listener
-            .certificate
-            .as_ref()
-            .map(|path| path.display().to_string());
-        let certificate = certificate.unwrap_or_else(|| "development".to_owned());
-        summary.push_str(&format!(", certificate {certificate}"));
+        let others = listener.certificates.iter().map(|pair| &pair.certificate);
+        let mut files = listener.certificate.iter().chain(others).peekable();
+        if files.peek().is_none() {
+            summary.push_str(", certificate development");
+        }
+        for path in files {
+            summary.push_str(&format!(", certificate {}", path.display()));
+        }
+        let clients = listener.tls.client_certificates;
+        if clients != super::ClientCertificates::None {
+            summary.push_str(&format!(", client certificates {clients}"));
+        }
     }
     if !listener.is_loopback() {
         summary.push_str(", open to other machines");

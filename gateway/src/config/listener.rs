@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::accept::AcceptConfig;
 use super::setting::{Visitor, words};
+use super::tls::{CertificateConfig, TlsConfig};
 
 words! {
     /// What is spoken on a listener.
@@ -69,10 +70,17 @@ pub struct ListenerConfig {
     /// for echo.
     #[schemars(default)]
     pub routes: BTreeMap<String, Route>,
-    /// PEM file with the certificate chain of an HTTPS listener. Default: the development one.
+    /// PEM file with the certificate chain of an HTTPS listener, for clients that ask for none of
+    /// the names there are. Default: the first of `certificates`, else the development one.
     pub certificate: Option<PathBuf>,
     /// PEM file with its private key.
     pub key: Option<PathBuf>,
+    /// Further certificates of an HTTPS listener, chosen by the name that a client asks for.
+    #[schemars(default)]
+    pub certificates: Vec<CertificateConfig>,
+    /// What an HTTPS listener speaks, and whether its clients have certificates.
+    #[schemars(default)]
+    pub tls: TlsConfig,
     /// How connections are accepted and how long they may last.
     #[serde(flatten)]
     pub accept: AcceptConfig,
@@ -94,6 +102,8 @@ impl ListenerConfig {
             routes,
             certificate: None,
             key: None,
+            certificates: Vec::new(),
+            tls: TlsConfig::default(),
             accept: AcceptConfig::default(),
         }
     }
@@ -121,6 +131,7 @@ impl ListenerConfig {
     /// Walks over the keys whose defaults are the same for every protocol.
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         self.accept.visit(visitor);
+        visitor.table("tls", |visitor| self.tls.visit(visitor));
     }
 
     /// Whether only this machine reaches the address.

@@ -18,6 +18,7 @@ mod load;
 mod rooms;
 mod schema;
 mod setting;
+mod tls;
 mod unit;
 mod websocket;
 
@@ -37,6 +38,7 @@ pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, Route, default_routes};
 pub use rooms::{HistoryConfig, RoomPattern, RoomsConfig, SlowPolicy};
 use setting::Visitor;
+pub use tls::{CertificateConfig, ClientCertificates, TlsConfig, TlsVersion};
 pub use unit::{ByteSize, InvalidUnit, Span};
 pub use websocket::WebSocketConfig;
 
@@ -46,6 +48,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The most listeners. Chosen: each takes a socket for every worker.
 const MAX_LISTENERS: usize = 64;
+
+/// The most certificates of one listener besides the first. Chosen: all are read at each reload.
+const MAX_CERTIFICATES: usize = 1000;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -59,7 +59,7 @@ fn the_example_says_the_defaults_and_names_every_key() {
             line.starts_with(&format!("{key} = ")) || line.contains(&format!("{key} = "))
         });
         let is_table =
-            EXAMPLE.contains(&format!("[{key}]")) || EXAMPLE.contains(&format!(".{key}]]"));
+            EXAMPLE.contains(&format!("[{key}]")) || EXAMPLE.contains(&format!(".{key}]"));
         assert!(
             is_named || is_table,
             "`{key}` is missing in roomwire.example.toml"
@@ -101,8 +101,18 @@ fn what_is_printed_reads_back() {
         backlog = 7
         max_lifetime = '1h'
         proxy_protocol = ['10.0.0.0/8', '::1']
+        [listener.tls]
+        min_version = '1.3'
+        cipher_suites = ['TLS_AES_128_GCM_SHA256']
+        client_certificates = 'optional'
+        client_ca = 'clients.pem'
+        [[listener.certificates]]
+        certificate = 'd.pem'
+        key = 'l.pem'
     ";
     let config = read(text).unwrap();
+    assert_eq!(config.listeners[0].certificates.len(), 1);
+    assert_eq!(config.listeners[0].tls.min_version, TlsVersion::V13);
     assert_eq!(config.limits.max_message, ByteSize::bytes(100_000));
     assert_eq!(config.listeners.len(), 1);
     assert_eq!(config.listeners[0].routes.len(), 3);
@@ -143,6 +153,17 @@ fn keys_of_a_listener_are_checked_as_all_are() {
     let accept = &config.unwrap().listeners[0].accept;
     assert_eq!(accept.max_connections, 5);
     assert!(accept.is_proxy("10.1.2.3".parse().unwrap()));
+}
+
+#[test]
+fn variables_reach_the_tables_of_a_listener() {
+    let variables = [("ROOMWIRE_LISTENER_HTTPS_TLS_MIN_VERSION", "1.3")];
+    let config = read_with("", &variables).unwrap();
+    let https = config
+        .listeners
+        .iter()
+        .find(|listener| listener.name == "https");
+    assert_eq!(https.unwrap().tls.min_version, TlsVersion::V13);
 }
 
 #[test]
@@ -466,6 +487,39 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
     check(
         &format!("{https}key = 'k'"),
         "`key` needs a `certificate` beside it",
+    );
+    check(
+        &format!("{LISTENER}tls.min_version = '1.3'"),
+        "`tls` is for https, and this listener is for tcp",
+    );
+    check(
+        &format!("{https}tls.min_version = '1.1'"),
+        "`min_version` must be \"1.2\" or \"1.3\", not \"1.1\"",
+    );
+    check(
+        &format!("{https}tls.min_versio = '1.3'"),
+        "unknown key `min_versio` in [listener.tls]; did you mean `min_version`?",
+    );
+    check(
+        &format!("{https}tls.key_exchanges = ['kyber']"),
+        "`key_exchanges` can have \"X25519MLKEM768\", \"X25519\", \"secp256r1\" or \
+         \"secp384r1\", not \"kyber\"",
+    );
+    check(
+        &format!("{https}tls.client_certificates = 'required'"),
+        "`client_certificates` needs a `client_ca` beside it: who issues the certificates",
+    );
+    check(
+        &format!("{https}tls.client_ca = 'ca.pem'"),
+        "`client_ca` needs `client_certificates` to be \"optional\" or \"required\"",
+    );
+    check(
+        &format!("{https}[[listener.certificates]]\ncertificate = 'c'"),
+        "a certificate has a `certificate` and a `key`",
+    );
+    check(
+        &format!("{https}certificates = 'c'"),
+        "`certificates` must be tables that begin with [[listener.certificates]], not \"c\"",
     );
     check(
         &format!("{LISTENER}routes = {{ '/x' = 'rooms' }}"),

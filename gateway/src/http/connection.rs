@@ -6,11 +6,13 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use roomwire_metrics::Id;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,6 +22,7 @@ use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
 use crate::listener::{Door, Permit};
 use crate::session::{ClientId, CloseReason, Io, Socket, Stream, TaskSide, Wire};
+use crate::tls::failure_counter;
 use crate::worker::{NewSession, Worker};
 
 /// RFC 9113 §3.4: what an HTTP/2 client says first.
@@ -126,6 +129,10 @@ pub(crate) async fn serve_connection(
         Ok(None) => {}
         Err(error) if Instant::now() >= deadline => {
             worker.count(CloseReason::HandshakeTimeout.info().counter);
+            if door.tls.is_some() {
+                worker.count(Id::TlsHandshakeErrors);
+                worker.count(Id::TlsErrorsTimeout);
+            }
             tracing::debug!(%peer, %error, "handshake timed out");
         }
         Err(error) => tracing::debug!(%peer, %error, "connection ended in its handshake"),
@@ -150,14 +157,14 @@ async fn open(
     deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
     match &door.tls {
-        Some(acceptor) => timeout_at(deadline, open_tls(door, acceptor, stream)).await?,
+        Some(tls) => timeout_at(deadline, open_tls(door, tls.config(), stream)).await?,
         None => detect(door, stream, deadline).await,
     }
 }
 
 async fn open_tls(
     door: &Door,
-    acceptor: &TlsAcceptor,
+    settings: Arc<rustls::ServerConfig>,
     stream: TcpStream,
 ) -> io::Result<Option<(Stream, Version)>> {
     let mut first = [0];
@@ -169,16 +176,24 @@ async fn open_tls(
         refuse_plain(stream).await?;
         return Ok(None);
     }
+    let acceptor = TlsAcceptor::from(settings);
     let stream = match acceptor.accept(Socket::new(stream)).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
             door.worker.count(Id::TlsHandshakeErrors);
+            door.worker.count(failure_counter(&error));
             // The alert is written; closing on unread input would destroy it on its way.
             linger(stream).await;
             return Err(error);
         }
     };
     door.worker.count(Id::TlsHandshakes);
+    let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+    door.worker.count(if resumed {
+        Id::TlsHandshakesResumed
+    } else {
+        Id::TlsHandshakesFull
+    });
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let version = if h2 { Version::Http2 } else { Version::Http1 };
     Ok(Some((Stream::tls(stream), version)))

@@ -10,7 +10,7 @@ mod signal;
 
 pub(crate) use clock::Clock;
 pub(crate) use scope::Scope;
-pub(crate) use signal::Signals;
+pub(crate) use signal::{Asked, Signals};
 
 /// Where the gateway stands in its life. Phases only advance.
 ///

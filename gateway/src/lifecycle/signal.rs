@@ -1,18 +1,29 @@
-//! What the operating system asks of the process: SIGTERM and SIGINT both mean "drain".
+//! What the operating system asks of the process: SIGTERM and SIGINT both mean "drain", SIGHUP means
+//! "read the certificates again".
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The termination signals, registered from construction on.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To end; the signal's name.
+    End(&'static str),
+    /// To read certificates again.
+    Reload,
+}
+
+/// The signals, registered from construction on.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Registers for both signals; their default action (ending the process) is off from here on.
+    /// Registers for all of them; their default action (ending the process) is off from here on.
     ///
     /// # Errors
     ///
@@ -21,18 +32,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next of them and names it.
+    /// Waits for the next of them.
     ///
     /// # Cancel safety
     ///
     /// A signal that arrives between two calls is not lost.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Asked::End("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::End("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 }

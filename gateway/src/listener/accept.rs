@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use roomwire_certs::TlsHandle;
 use roomwire_metrics::Id;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ pub(crate) fn accept(worker: &Rc<Worker>, socket: StreamSocket) -> io::Result<()
         worker: Rc::clone(worker),
         handler: socket.handler,
         listener: socket.listener,
-        tls: socket.tls.map(tokio_rustls::TlsAcceptor::from),
+        tls: socket.tls,
     });
     let phase = worker.shared.phase.subscribe();
     worker
@@ -46,7 +47,7 @@ pub(crate) struct Door {
     pub(crate) worker: Rc<Worker>,
     pub(crate) handler: Handler,
     pub(crate) listener: u16,
-    pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
+    pub(crate) tls: Option<TlsHandle>,
 }
 
 async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Receiver<Phase>) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use roomwire_certs::TlsHandle;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, TcpKeepalive, Type};
 
 use crate::config::{Handler, ListenerConfig, Protocol};
@@ -63,7 +63,7 @@ pub(crate) struct StreamSocket {
     pub(crate) socket: TcpListener,
     pub(crate) handler: Handler,
     pub(crate) listener: u16,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<TlsHandle>,
 }
 
 /// Every listener, bound for every worker.
@@ -81,7 +81,7 @@ pub(crate) struct Bound {
 pub(crate) fn bind_all(
     listeners: &[ListenerConfig],
     workers: u16,
-    tls: impl Fn(&ListenerConfig) -> Option<Arc<ServerConfig>>,
+    tls: impl Fn(&ListenerConfig) -> Option<TlsHandle>,
 ) -> Result<Bound, BindError> {
     let mut per_worker: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
     let mut addresses = Vec::new();

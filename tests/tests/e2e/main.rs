@@ -22,6 +22,7 @@ mod request;
 mod rooms;
 mod slow;
 mod strangers;
+mod tls;
 mod websocket;
 mod websocket_handshake;
 mod websocket_http2;

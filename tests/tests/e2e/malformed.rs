@@ -550,7 +550,10 @@ async fn what_is_not_tls_is_counted_and_plain_http_is_told_so() {
         raw.write(garbage).await;
         raw.read_to_end().await;
         counters
-            .complained(&[("tls_handshake_errors_total", 1)])
+            .complained(&[
+                ("tls_handshake_errors_total", 1),
+                ("tls_errors_malformed_total", 1),
+            ])
             .await;
         witness.hears_all(&String::from_utf8_lossy(garbage)).await;
     }

@@ -247,9 +247,37 @@ catalogue! {
     counter WaitersRefused "http_waiters_refused_total" Requests Info
         "Event streams and long polls refused because max_waiters was reached. Raise it.";
     counter TlsHandshakes "tls_handshakes_total" Handshakes Info
-        "TLS handshakes done.";
+        "TLS handshakes done, full and resumed.";
+    counter TlsHandshakesFull "tls_handshakes_full_total" Handshakes Info
+        "Full TLS handshakes, each with a signature. Most of many handshakes: clients do not come back with their tickets.";
+    counter TlsHandshakesResumed "tls_handshakes_resumed_total" Handshakes Info
+        "TLS handshakes that resumed an earlier session.";
     counter TlsHandshakeErrors "tls_handshake_errors_total" Errors Info
-        "TLS handshakes that failed: clients that do not trust the certificate, scanners, garbage.";
+        "TLS handshakes that failed; the tls_errors_… counters say why.";
+    counter TlsErrorsAlpn "tls_errors_alpn_total" Errors Info
+        "Handshakes refused because the client speaks neither h2 nor http/1.1 (ALPN). Look at the client.";
+    counter TlsErrorsCertificate "tls_errors_certificate_total" Errors Info
+        "Handshakes ended by clients that do not accept our certificate. A rise: it expired, its chain is incomplete, or clients use a name that it does not have; see roomwire certs check.";
+    counter TlsErrorsClientCertificate "tls_errors_client_certificate_total" Errors Info
+        "Clients refused for a certificate that was missing, expired, revoked or of another authority. A rise of all at once: client_crl is past its end.";
+    counter TlsErrorsGone "tls_errors_gone_total" Errors Info
+        "Connections that ended within their handshake. Scanners and health checks do this.";
+    counter TlsErrorsIncompatible "tls_errors_incompatible_total" Errors Info
+        "Handshakes without a version, cipher suite or key exchange in common: old clients, or too narrow a [listener.tls].";
+    counter TlsErrorsMalformed "tls_errors_malformed_total" Errors Info
+        "Handshakes with bytes that are no TLS or break its rules. Scanners do this.";
+    counter TlsErrorsOther "tls_errors_other_total" Errors Info
+        "Handshakes that failed otherwise; at log level debug each is named.";
+    counter TlsErrorsTimeout "tls_errors_timeout_total" Errors Info
+        "Handshakes not done within handshake_timeout. Many: look at who connects.";
+    gauge TlsCertificates "tls_certificates" Certificates Info
+        "Certificates in use by https listeners; one in use by two counts twice.";
+    gauge TlsCertificateDaysLeft "tls_certificate_days_left" Days Info
+        "Whole days until the first of the certificates in use ends; 0 on its last day and after it, and without certificates. Below 14: renew it.";
+    counter TlsReloads "tls_reloads_total" Times Info
+        "Times a listener's certificates were loaded again, because files changed or SIGHUP asked for it.";
+    counter TlsReloadErrors "tls_reload_errors_total" Errors Info
+        "Times changed certificates could not be used and the old ones stayed. Any rise: the log says what is wrong with them.";
     counter TlsPlainHttp "tls_plain_http_total" Errors Info
         "Plain HTTP requests on a TLS port; each was told so. Look for an http:// link to it.";
     counter WorkerTurns "worker_turns_total" Turns Diag

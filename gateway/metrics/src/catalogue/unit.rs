@@ -21,9 +21,11 @@ macro_rules! units {
 
 units! {
     Bytes "bytes";
+    Certificates "certificates";
     Commands "commands";
     Connections "connections";
     Datagrams "datagrams";
+    Days "days";
     Deliveries "deliveries";
     Descriptors "descriptors";
     Errors "errors";

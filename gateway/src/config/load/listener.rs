@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::{Frame, Loader, PREFIX, described, is_table, mismatch, shouted};
-use crate::config::MAX_LISTENERS;
 use crate::config::accept::AcceptConfig;
 use crate::config::check;
 use crate::config::error::Place;
 use crate::config::listener::{Handler, ListenerConfig, Protocol, Route};
-use crate::config::setting::Setting;
+use crate::config::setting::{Setting, Visitor};
+use crate::config::tls::{CertificateConfig, TlsConfig};
+use crate::config::{MAX_CERTIFICATES, MAX_LISTENERS};
 
 /// A listener of which something may be missing.
 struct RawListener {
@@ -25,6 +27,7 @@ struct RawListener {
     handler: Option<Handler>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    tls: TlsConfig,
     accept: AcceptConfig,
 }
 
@@ -91,6 +94,7 @@ impl<'a> Loader<'a> {
                 .map(|listener| listener.handler),
             certificate: None,
             key: None,
+            tls: TlsConfig::default(),
             accept: default.map_or_else(AcceptConfig::default, |it| it.accept.clone()),
         };
         let prefix = format!("{PREFIX}LISTENER_{}_", shouted(name));
@@ -108,8 +112,10 @@ impl<'a> Loader<'a> {
         self.named("handler", variable("handler"), &mut raw.handler);
         self.named("certificate", variable("certificate"), &mut raw.certificate);
         self.named("key", variable("key"), &mut raw.key);
+        let certificates = self.certificates();
         let routes = self.routes();
         raw.accept.visit(self);
+        self.table("tls", |visitor| raw.tls.visit(visitor));
         self.leave();
         if default.is_none() {
             self.report_missing(index);
@@ -118,6 +124,8 @@ impl<'a> Loader<'a> {
         listener.handler = raw.handler.unwrap_or(listener.handler);
         listener.certificate = raw.certificate;
         listener.key = raw.key;
+        listener.certificates = certificates;
+        listener.tls = raw.tls;
         listener.routes.extend(routes);
         listener.accept = raw.accept;
         Some(listener)
@@ -135,6 +143,57 @@ impl<'a> Loader<'a> {
             let message = format!("this listener has no `{}`", missing.join("` and no `"));
             self.problem(place.unwrap_or(Place::Nowhere), message);
         }
+    }
+
+    /// The `[[listener.certificates]]` of the present listener.
+    fn certificates(&mut self) -> Vec<CertificateConfig> {
+        self.note_key("certificates");
+        let Some((path, value)) = self.find("certificates") else {
+            return Vec::new();
+        };
+        let place = Place::span(value.span());
+        self.place(path.clone(), place.clone());
+        let items = value.get_ref().as_array();
+        let Some(items) = items.filter(|items| items.iter().all(is_table)) else {
+            let found = described(value.get_ref());
+            let message = format!(
+                "`certificates` must be tables that begin with [[listener.certificates]], not {found}"
+            );
+            self.problem(place, message);
+            return Vec::new();
+        };
+        if items.len() > MAX_CERTIFICATES {
+            let found = items.len();
+            let message = format!("there can be {MAX_CERTIFICATES} certificates, not {found}");
+            self.problem(place, message);
+        }
+        let read = |(nth, item): (usize, &'a Spanned<DeValue<'a>>)| {
+            let (mut certificate, mut key) = (None::<PathBuf>, None::<PathBuf>);
+            self.frames.push(Frame {
+                path: format!("{path}.{nth}"),
+                variable: None,
+                title: "[[listener.certificates]]".to_owned(),
+                table: item.get_ref().as_table(),
+                known: Vec::new(),
+            });
+            self.named("certificate", None, &mut certificate);
+            self.named("key", None, &mut key);
+            self.leave();
+            if certificate.is_none() || key.is_none() {
+                let message = "a certificate has a `certificate` and a `key`".to_owned();
+                self.problem(Place::span(item.span()), message);
+            }
+            Some(CertificateConfig {
+                certificate: certificate?,
+                key: key?,
+            })
+        };
+        items
+            .iter()
+            .take(MAX_CERTIFICATES)
+            .enumerate()
+            .filter_map(read)
+            .collect()
     }
 
     /// The routes as written; those that every HTTP listener has are not added here.

@@ -1,9 +1,12 @@
-//! Certificates that an operator supplies: a chain and its private key, both PEM files.
+//! A certificate chain and its private key, both PEM files: how they are read and what they say.
 //!
-//! Only what would keep TLS from working is refused here: a missing or foreign key, a key that
-//! others can read. An expired certificate loads; see `inspect.rs` for telling when it ends.
+//! Only what would keep TLS from working is refused by [`load()`]: a missing or foreign key, a key
+//! that others can read. An expired certificate loads; [`Loaded::check_time`] tells it apart, because
+//! what to do about it differs between a start and a reload. Next file to read: `selection.rs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::InconsistentKeys;
 use rustls::pki_types::pem::PemObject;
@@ -11,7 +14,101 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::file::{self, GROUP_MAY_READ};
+use crate::inspect::{self, CertificateInfo};
 use crate::{Error, server};
+
+/// Where a certificate chain and its private key are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// PEM certificates, the server's own first.
+    pub certificate: PathBuf,
+    /// One unencrypted PEM key.
+    pub key: PathBuf,
+}
+
+/// A chain with its key, ready for use, and what its certificates say.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Where it came from.
+    pub pair: Pair,
+    /// What rustls needs.
+    pub certified: Arc<CertifiedKey>,
+    /// The chain's certificates, the server's own first; at least one.
+    pub chain: Vec<CertificateInfo>,
+}
+
+impl Pair {
+    /// A pair of files.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+        }
+    }
+
+    /// Reads the chain and the key, as [`load()`] does, and what the certificates say.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that cannot be read or used, and the remedy.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let certified = load(&self.certificate, &self.key)?;
+        let describe = |der: &CertificateDer<'_>| {
+            Ok(inspect::describe(&inspect::parse(der, &self.certificate)?))
+        };
+        let chain = certified
+            .cert
+            .iter()
+            .map(describe)
+            .collect::<Result<_, Error>>()?;
+        Ok(Loaded {
+            pair: self.clone(),
+            certified: Arc::new(certified),
+            chain,
+        })
+    }
+}
+
+impl Loaded {
+    /// Names that the server's own certificate is valid for.
+    pub fn names(&self) -> &[String] {
+        self.chain.first().map_or(&[], |own| &own.names)
+    }
+
+    /// The last second at which all of the chain is valid.
+    pub fn not_after(&self) -> SystemTime {
+        let ends = self.chain.iter().map(|certificate| certificate.not_after);
+        ends.min().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Whether all of the chain is valid at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Expired`] and [`Error::NotYetValid`] name the certificate that is not.
+    pub fn check_time(&self, now: SystemTime) -> Result<(), Error> {
+        for certificate in &self.chain {
+            let (path, subject) = (self.pair.certificate.clone(), certificate.subject.clone());
+            if now > certificate.not_after {
+                let since = certificate.not_after;
+                return Err(Error::Expired {
+                    path,
+                    subject,
+                    since,
+                });
+            }
+            if now < certificate.not_before {
+                let until = certificate.not_before;
+                return Err(Error::NotYetValid {
+                    path,
+                    subject,
+                    until,
+                });
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Reads a certificate chain and its private key.
 ///
@@ -116,6 +213,29 @@ mod tests {
         let (certificate, key) = pair();
         let files = files(&certificate, &key);
         assert_eq!(load(&files.certificate, &files.key).unwrap().cert.len(), 1);
+    }
+
+    #[test]
+    fn a_chain_is_valid_from_its_latest_beginning_to_its_first_end() {
+        let day = |n: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n * 86_400);
+        let key = KeyPair::generate().unwrap();
+        let signed = |from, to| {
+            let mut params = CertificateParams::new(["example.test".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (day(from).into(), day(to).into());
+            params.self_signed(&key).unwrap().pem()
+        };
+        let files = files(&(signed(10, 30) + &signed(5, 20)), &key.serialize_pem());
+        let loaded = Pair::new(&files.certificate, &files.key).load().unwrap();
+        assert_eq!(loaded.names(), ["example.test"]);
+        assert_eq!(loaded.not_after(), day(20));
+        let check = |now| loaded.check_time(day(now));
+        assert!(check(15).is_ok());
+        assert!(matches!(check(7), Err(Error::NotYetValid { .. })));
+        let message = check(25).unwrap_err().to_string();
+        assert!(
+            message.contains("cert.pem") && message.contains("expired"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,0 +1,134 @@
+//! TLS of the https listeners: from the configuration to settings, kept fresh while the gateway runs.
+//!
+//! `roomwire_certs` knows files and rustls; this module knows the configuration, when to look at the
+//! files, and what to count and log. A listener's door takes its settings anew for each connection
+//! ([`TlsHandle`]), so nothing here is ever told to workers. Next file to read: `keeper.rs`.
+
+mod failure;
+mod keeper;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use roomwire_certs::{
+    ClientTrust, Demand, DevelopmentCertificates, Pair, Parameters, TlsFiles, TlsHandle, TlsSource,
+};
+
+pub(crate) use failure::failure_counter;
+pub(crate) use keeper::Keeper;
+
+use crate::config::{ClientCertificates, Config, ListenerConfig, Protocol, TlsVersion};
+use crate::running::{StartError, data_dir};
+
+/// TLS as it is set up at the start.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    /// Settings of https listeners by name.
+    handles: HashMap<String, TlsHandle>,
+    /// What has to be kept fresh.
+    sources: Vec<Source>,
+    /// The development CA's certificate, where one is used.
+    pub(crate) trust: Option<PathBuf>,
+}
+
+/// What one listener's settings are made of.
+#[derive(Debug)]
+struct Source {
+    listener: String,
+    files: TlsSource,
+}
+
+impl Setup {
+    /// Loads what the https listeners need: given settings, a listener's own files, else development
+    /// certificates, which are made where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that cannot be used.
+    pub(crate) fn load(
+        config: &Config,
+        given: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<Self, StartError> {
+        let mut setup = Self::default();
+        let mut development = None;
+        for listener in config
+            .listeners
+            .iter()
+            .filter(|listener| listener.protocol == Protocol::Https)
+        {
+            let name = listener.name.clone();
+            if let Some(given) = &given {
+                let fixed = TlsHandle::fixed(Arc::clone(given));
+                setup.handles.insert(name, fixed);
+                continue;
+            }
+            let mut pairs = own_pairs(listener);
+            if pairs.is_empty() {
+                let pair = match &development {
+                    Some(pair) => Pair::clone(pair),
+                    None => development.insert(setup.develop(config)?).clone(),
+                };
+                pairs.push(pair);
+            }
+            let files = TlsSource::open(tls_files(listener, pairs))?;
+            setup.handles.insert(name.clone(), files.handle());
+            let listener = name;
+            setup.sources.push(Source { listener, files });
+        }
+        Ok(setup)
+    }
+
+    /// The settings of a listener; `None` for one that speaks no TLS.
+    pub(crate) fn handle(&self, listener: &ListenerConfig) -> Option<TlsHandle> {
+        self.handles.get(&listener.name).cloned()
+    }
+
+    fn develop(&mut self, config: &Config) -> Result<Pair, StartError> {
+        let directory = data_dir(config).ok_or(StartError::DataDirectory)?;
+        let directory = directory.join("certs");
+        let made = DevelopmentCertificates::ensure(&directory, SystemTime::now())?;
+        let pair = made.pair();
+        self.trust = Some(made.ca_path);
+        Ok(pair)
+    }
+}
+
+/// The certificates that a listener names; the first is its default.
+pub(crate) fn own_pairs(listener: &ListenerConfig) -> Vec<Pair> {
+    let first = listener.certificate.iter().zip(&listener.key);
+    let first = first.map(|(certificate, key)| Pair::new(certificate, key));
+    let others = listener.certificates.iter();
+    first
+        .chain(others.map(|pair| Pair::new(&pair.certificate, &pair.key)))
+        .collect()
+}
+
+fn tls_files(listener: &ListenerConfig, pairs: Vec<Pair>) -> TlsFiles {
+    let tls = &listener.tls;
+    let demand = match tls.client_certificates {
+        ClientCertificates::None => None,
+        ClientCertificates::Optional => Some(Demand::Optional),
+        ClientCertificates::Required => Some(Demand::Required),
+    };
+    TlsFiles {
+        pairs,
+        clients: demand
+            .zip(tls.client_ca.clone())
+            .map(|(demand, authorities)| ClientTrust {
+                authorities,
+                revoked: tls.client_crl.clone(),
+                demand,
+            }),
+        parameters: Parameters {
+            min_version: match tls.min_version {
+                TlsVersion::V12 => roomwire_certs::TlsVersion::V12,
+                TlsVersion::V13 => roomwire_certs::TlsVersion::V13,
+            },
+            cipher_suites: tls.cipher_suites.clone(),
+            key_exchanges: tls.key_exchanges.clone(),
+            ..Parameters::http()
+        },
+    }
+}
