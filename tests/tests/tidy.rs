@@ -410,3 +410,69 @@ fn no_file_names_a_place_on_somebodys_machine() {
     }
     assert!(looked > 150, "{looked} files");
 }
+
+/// Whether a test of this path, as `crate::module::name`, stands in the source.
+fn is_test(path: &str) -> bool {
+    let mut parts: Vec<&str> = path.split("::").collect();
+    let name = parts.pop().unwrap_or_default();
+    let Some(crate_) = parts.first_mut() else {
+        return false;
+    };
+    *crate_ = match *crate_ {
+        "e2e" => "tests/tests/e2e",
+        "roomwire" => "gateway/src",
+        "roomwire_protocols" => "protocols/src",
+        _ => return false,
+    };
+    let in_file = parts.join("/");
+    // `mod tests` stands in its parent's file or in one of its own.
+    let in_parent = in_file.strip_suffix("/tests").unwrap_or(&in_file);
+    let files = [in_file.as_str(), in_parent]
+        .into_iter()
+        .flat_map(|path| [format!("{path}.rs"), format!("{path}/mod.rs")]);
+    files.into_iter().any(|file| {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let mut attributed = false;
+        text.lines().map(str::trim).any(|line| {
+            let function = line.strip_prefix("async ").unwrap_or(line);
+            let named = function
+                .strip_prefix("fn ")
+                .and_then(|rest| rest.split('(').next());
+            let found = attributed && named == Some(name);
+            // Other attributes and comments may stand between.
+            attributed = line.starts_with("#[test]")
+                || line.starts_with("#[tokio::test")
+                || attributed && (line.starts_with("#[") || line.starts_with("//"));
+            found
+        })
+    })
+}
+
+#[test]
+fn every_rule_of_the_rfcs_names_tests_that_exist() {
+    assert!(is_test("e2e::websocket::binary_may_hold_any_byte"));
+    assert!(!is_test("e2e::websocket::echo"), "a helper is no test");
+    let text = read("docs/rfc6455.md");
+    let mut rules = 0;
+    for (line, number) in text.lines().zip(1..) {
+        let Some(row) = line.strip_prefix("| ") else {
+            continue;
+        };
+        if row.starts_with('§') {
+            continue;
+        }
+        rules += 1;
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next();
+        let tests: Vec<&str> = held_by
+            .unwrap_or_default()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .collect();
+        assert!(!tests.is_empty(), "docs/rfc6455.md:{number} names no test");
+        for test in tests {
+            assert!(is_test(test), "docs/rfc6455.md:{number}: {test} is no test");
+        }
+    }
+    assert!(rules > 60, "{rules} rules");
+}

@@ -182,6 +182,32 @@ async fn pythons_websockets_talks() {
     }
 }
 
+#[tokio::test]
+async fn pythons_h2_opens_many_websockets_on_one_connection() {
+    const SCRIPT: &str = include_str!("strangers_h2.py");
+    let Some(python) = find_program("python3") else {
+        return;
+    };
+    let probe = run_program(&python, &["-c", "import h2"], "").await;
+    if !probe.status.success() {
+        return skipped("python3's h2");
+    }
+    let gateway = TestGateway::start();
+    let counters = gateway.counters();
+    let port = gateway.https().port().to_string();
+    let ca = gateway.development_ca().expect("a CA").to_str().unwrap();
+    let output = run_program(&python, &["-c", SCRIPT, &port, ca], "").await;
+    assert_eq!(stdout(&output), "20\n");
+    counters
+        .moved(&[
+            ("tls_handshakes_total", 1),
+            ("ws_handshakes_total", 20),
+            ("ws_handshakes_refused_total", 1),
+            ("session_close_closed_total", 20),
+        ])
+        .await;
+}
+
 const NODE: &str = r#"
 const WebSocket = require("ws");
 const socket = new WebSocket(process.argv[1], ["roomwire.v1"]);
