@@ -8,6 +8,7 @@
 //! [`DevelopmentCertificates::ensure`] made it, and a [`TlsSource`] turns the pairs of one listener
 //! into settings for rustls, again whenever the files change. Read `source/mod.rs` next.
 
+mod check;
 mod client;
 mod development;
 mod error;
@@ -20,6 +21,7 @@ mod source;
 mod trust;
 mod watch;
 
+pub use check::{Report, check};
 pub use client::{ClientTrust, Demand, Identity};
 pub use development::{
     CA_FILE, CA_KEY_FILE, DEVELOPMENT_NAMES, DevelopmentCertificates, LEAF_FILE, LEAF_KEY_FILE,

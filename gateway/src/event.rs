@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use roomwire_certs::Identity;
 use roomwire_hub::WorkerId;
 use roomwire_hub::emitter::{Emitter, Topic, name};
 use roomwire_metrics::Id;
@@ -52,6 +53,7 @@ pub struct Connection {
     peer: SocketAddr,
     listener: u16,
     name: Option<Arc<str>>,
+    identity: Option<Arc<Identity>>,
     shared: Weak<Shared>,
 }
 
@@ -71,6 +73,7 @@ impl Connection {
             peer: session.peer,
             listener: session.listener,
             name: session.name.clone(),
+            identity: session.identity.clone(),
             shared: Arc::downgrade(shared),
         }
     }
@@ -88,6 +91,12 @@ impl Connection {
     /// The name that the peer gave itself before the event.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whom the peer's certificate names, where the listener asks for one and it showed one that
+    /// was accepted.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
     }
 
     /// The listener that the peer came by; `None` once the gateway is gone.

@@ -58,6 +58,7 @@ pub use lifecycle::Phase;
 pub use listener::BindError;
 pub use message::Message;
 pub use rooms::{Rooms, SendError};
+pub use roomwire_certs::Identity;
 pub use roomwire_hub::emitter;
 pub use running::{Drained, Gateway, StartError};
 pub use session::{ClientId, CloseInfo, CloseReason, Fault};

@@ -291,6 +291,39 @@ fn serve_says_where_it_listens_and_stops_when_told() {
 }
 
 #[test]
+fn certs_check_tells_what_is_wrong_by_its_exit_code_and_in_json() {
+    let home = tempfile::tempdir().unwrap();
+    let none = run(home.path(), &["certs", "check"]);
+    assert_eq!(none.status.code(), Some(1), "there is none yet");
+    assert_eq!(
+        run(home.path(), &["certs", "create"]).status.code(),
+        Some(0)
+    );
+    let good = run(home.path(), &["certs", "check"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stdout));
+    for part in [
+        "good",
+        "localhost, 127.0.0.1, ::1",
+        "days left  39",
+        "belongs to it",
+    ] {
+        assert!(
+            text(&good.stdout).contains(part),
+            "{part}: {}",
+            text(&good.stdout)
+        );
+    }
+    let soon = run(home.path(), &["certs", "check", "--days", "1000", "--json"]);
+    assert_eq!(soon.status.code(), Some(1));
+    let reports: Value = serde_json::from_str(text(&soon.stdout)).unwrap();
+    assert_eq!(reports[0]["good"], false);
+    assert_eq!(reports[0]["key_matches"], true);
+    assert_eq!(reports[0]["chain"].as_array().unwrap().len(), 2);
+    let half = run(home.path(), &["certs", "check", "cert.pem"]);
+    assert_eq!(half.status.code(), Some(2), "a certificate needs its key");
+}
+
+#[test]
 fn a_hangup_reloads_certificates_and_ends_nothing() {
     let place = Place::new("");
     let mut server = place.serve();

@@ -8,10 +8,15 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use httpdate::fmt_http_date;
-use roomwire_certs::{DevelopmentCertificates, inspect, trust_instructions};
+use roomwire_certs::{
+    DevelopmentCertificates, LEAF_FILE, LEAF_KEY_FILE, Pair, Report, check, inspect,
+    trust_instructions,
+};
 
 use super::{serve, terminal};
+use crate::config::{ListenerConfig, Protocol};
 use crate::running::data_dir;
+use crate::tls::own_pairs;
 
 /// Makes and shows certificates.
 #[derive(Debug, Args)]
@@ -20,6 +25,8 @@ Examples:
   roomwire certs create          make the development CA and certificate, if they are not there
   roomwire certs show            what they say
   roomwire certs show cert.pem   what another certificate says
+  roomwire certs check --config roomwire.toml   whether those in use will do; exit code 1 if not
+  roomwire certs check cert.pem key.pem         whether a pair will do
   roomwire certs trust           how to have programs trust the development CA")]
 pub(super) struct CertsArgs {
     #[command(subcommand)]
@@ -35,10 +42,31 @@ enum CertsCommand {
         /// PEM files; without any, the development certificates
         files: Vec<PathBuf>,
     },
+    /// Say whether certificates will do: names, chain, days left, key
+    Check(CheckArgs),
     /// Say how to trust the development CA
     Trust,
     /// Print the path of the development CA's certificate
     Path,
+}
+
+/// Exit code 1 means that one of them will not do; what is wrong is in the output.
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// PEM file with a chain; without it the certificates of the configuration's https listeners
+    #[arg(requires = "key", conflicts_with = "config")]
+    certificate: Option<PathBuf>,
+    /// PEM file with its key
+    key: Option<PathBuf>,
+    /// The configuration; without it the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How many days a certificate must still be valid
+    #[arg(long, value_name = "DAYS", default_value_t = 14)]
+    days: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &CertsArgs) -> anyhow::Result<ExitCode> {
@@ -57,6 +85,7 @@ pub(super) fn run(arguments: &CertsArgs) -> anyhow::Result<ExitCode> {
             show(&[made.ca_path, made.leaf_path])?
         }
         CertsCommand::Show { files } => show(files)?,
+        CertsCommand::Check(arguments) => return check_all(arguments),
         CertsCommand::Trust => trust_instructions(&development()?.ca_path),
         CertsCommand::Path => format!("{}\n", development()?.ca_path.display()),
     };
@@ -71,6 +100,106 @@ fn development() -> anyhow::Result<DevelopmentCertificates> {
         &directory.join("certs"),
         SystemTime::now(),
     )?)
+}
+
+fn check_all(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let mut pairs = Vec::new();
+    if let Some((certificate, key)) = arguments.certificate.as_ref().zip(arguments.key.as_ref()) {
+        pairs.push(Pair::new(certificate, key));
+    } else {
+        let config = serve::read_config(arguments.config.as_deref())?;
+        let https = |listener: &&ListenerConfig| listener.protocol == Protocol::Https;
+        for listener in config.listeners.iter().filter(https) {
+            pairs.extend(own_pairs(listener));
+        }
+        if pairs.is_empty() && config.listeners.iter().any(|listener| https(&listener)) {
+            let directory = data_dir(&config).context("there is no data directory: set HOME")?;
+            let directory = directory.join("certs");
+            pairs.push(Pair::new(
+                directory.join(LEAF_FILE),
+                directory.join(LEAF_KEY_FILE),
+            ));
+        }
+    }
+    let now = SystemTime::now();
+    let reports: Vec<Report> = pairs
+        .iter()
+        .map(|pair| check(pair, now, arguments.days))
+        .collect();
+    let text = if arguments.json {
+        let reports: Vec<_> = reports.iter().map(report_json).collect();
+        serde_json::to_string_pretty(&reports)? + "\n"
+    } else {
+        report_text(&reports)?
+    };
+    terminal::print(text.as_bytes())?;
+    Ok(if reports.iter().all(|report| report.problems.is_empty()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn report_text(reports: &[Report]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for report in reports {
+        let verdict = if report.problems.is_empty() {
+            "good"
+        } else {
+            "bad"
+        };
+        writeln!(text, "{verdict}  {}", report.pair.certificate.display())?;
+        if let Some(own) = report.chain.first() {
+            writeln!(text, "  names      {}", own.names.join(", "))?;
+            writeln!(text, "  days left  {}", report.days_left)?;
+        }
+        for (nth, certificate) in report.chain.iter().enumerate() {
+            let word = if nth == 0 { "chain" } else { "" };
+            let end = fmt_http_date(certificate.not_after);
+            let (subject, issuer) = (&certificate.subject, &certificate.issuer);
+            writeln!(text, "  {word:<9}  {subject}, by {issuer}, until {end}")?;
+        }
+        let key = match report.key_matches {
+            Some(true) => "belongs to it",
+            Some(false) => "cannot be used",
+            None => "not looked at",
+        };
+        writeln!(text, "  key        {}: {key}", report.pair.key.display())?;
+        for problem in &report.problems {
+            writeln!(text, "  problem    {problem}")?;
+        }
+        for note in &report.notes {
+            writeln!(text, "  note       {note}")?;
+        }
+        writeln!(text)?;
+    }
+    if reports.is_empty() {
+        writeln!(text, "no https listener, no certificate")?;
+    }
+    Ok(text)
+}
+
+fn report_json(report: &Report) -> serde_json::Value {
+    let chain = report.chain.iter().map(|certificate| {
+        serde_json::json!({
+            "subject": certificate.subject,
+            "issuer": certificate.issuer,
+            "names": certificate.names,
+            "not_before": fmt_http_date(certificate.not_before),
+            "not_after": fmt_http_date(certificate.not_after),
+            "authority": certificate.is_ca,
+        })
+    });
+    serde_json::json!({
+        "certificate": report.pair.certificate,
+        "key": report.pair.key,
+        "good": report.problems.is_empty(),
+        "key_matches": report.key_matches,
+        "days_left": report.days_left,
+        "chain": chain.collect::<Vec<_>>(),
+        "problems": report.problems,
+        "notes": report.notes,
+    })
 }
 
 fn show(files: &[PathBuf]) -> anyhow::Result<String> {

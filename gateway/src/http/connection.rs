@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use roomwire_certs::Identity;
 use roomwire_metrics::Id;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: u16,
     pub(crate) peer: SocketAddr,
+    /// Whom the client's certificate names, where it showed one.
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) side: Rc<RefCell<TaskSide>>,
     /// What the connection was admitted with; an upgrade takes it along.
     pub(crate) permit: RefCell<Option<Permit>>,
@@ -272,12 +275,14 @@ async fn serve(
 ) {
     let side = Rc::new(RefCell::new(TaskSide::default()));
     let io = Io::Task(Rc::clone(&side));
+    let identity = stream.identity();
     let new = NewSession {
         io,
         wire: Wire::Http,
         listener,
         peer,
         permit: None,
+        identity: identity.clone(),
     };
     let Some(id) = worker.with(|core| core.add(new)) else {
         return;
@@ -286,6 +291,7 @@ async fn serve(
         worker: Rc::clone(&worker),
         listener,
         peer,
+        identity,
         side,
         permit: RefCell::new(Some(permit)),
         ending: Cell::new(CloseReason::Ended),

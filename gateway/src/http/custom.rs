@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Response, StatusCode};
+use roomwire_certs::Identity;
 use roomwire_hub::emitter::{Emitter, GatherError, Mode, name};
 use roomwire_metrics::Id;
 use serde::Serialize;
@@ -31,6 +32,7 @@ pub struct Request {
     headers: HeaderMap,
     body: Bytes,
     peer: SocketAddr,
+    identity: Option<Arc<Identity>>,
     rooms: Rooms,
     emitter: Emitter,
 }
@@ -51,6 +53,7 @@ impl Request {
             headers: head.headers.clone(),
             body,
             peer: connection.peer,
+            identity: connection.identity.clone(),
             rooms: Rooms::new(shared),
             emitter: shared.emitter.clone(),
         }
@@ -106,6 +109,12 @@ impl Request {
     /// The gateway's emitter, to emit or to gather answers.
     pub fn emitter(&self) -> &Emitter {
         &self.emitter
+    }
+
+    /// Whom the client's certificate names, where the listener asks for one and it showed one that
+    /// was accepted.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
     }
 
     /// The client's address.

@@ -74,6 +74,7 @@ impl Watcher {
                 listener,
                 peer,
                 permit: None,
+                identity: connection.identity.clone(),
             };
             let id = core.add(new).ok_or_else(overloaded)?;
             core.waiters += 1;

@@ -180,7 +180,8 @@ pub(super) async fn connect(
         Box::new(answering),
     ));
     let (listener, peer) = (connection.listener, connection.peer);
-    let new = NewSession::stream(stream, wire, listener, peer, permit);
+    let new = NewSession::stream(stream, wire, listener, peer, permit)
+        .identified(connection.identity.clone());
     worker.with(|core| core.add(new));
 }
 
@@ -245,7 +246,8 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire)
     let Some(permit) = connection.permit.borrow_mut().take() else {
         return;
     };
-    let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit);
+    let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit)
+        .identified(connection.identity.clone());
     connection.worker.with(|core| core.add(new));
 }
 

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use roomwire_certs::Identity;
 use roomwire_hub::{MemberId, Outbox};
 use roomwire_protocols::line::LineDecoder;
 use roomwire_protocols::websocket::deflate::Window;
@@ -311,6 +312,8 @@ pub(crate) struct Session {
     /// When the socket was full and has taken nothing since.
     pub(crate) stalled_ms: Option<u64>,
     pub(crate) peer: SocketAddr,
+    /// Whom the client's certificate names, where it showed one.
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) name: Option<Arc<str>>,
     /// The sender's name on messages: `name`, else the client id; made at the first publish.
     pub(crate) from: Option<Arc<str>>,

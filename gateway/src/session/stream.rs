@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use roomwire_certs::Identity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -146,6 +147,15 @@ impl Stream {
     /// Reports to `activity` from here on.
     pub(crate) fn report_to(&mut self, activity: Option<Arc<Activity>>) {
         self.activity = activity;
+    }
+
+    /// Whom the client's certificate names, where it was asked for one and showed it.
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        let Transport::Tls(stream) = &self.transport else {
+            return None;
+        };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        Identity::of(chain).map(Arc::new)
     }
 
     /// Bytes that left for the peer so far.

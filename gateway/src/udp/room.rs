@@ -85,6 +85,7 @@ impl Core {
             listener,
             peer,
             permit: None,
+            identity: None,
         };
         let id = self.add(new)?;
         self.unproven.push_back(id);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use roomwire_certs::Identity;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -57,12 +58,35 @@ pub(crate) struct ConnectionInfo {
     pub(crate) peer: String,
     /// The name it gave itself.
     pub(crate) name: Option<String>,
+    /// Whom its certificate names.
+    pub(crate) certificate: Option<CertificateEntry>,
     /// The rooms and patterns it is in.
     pub(crate) rooms: Vec<String>,
     /// When it came, in milliseconds since 1970.
     pub(crate) since_ms: u64,
     /// Bytes waiting to be sent to it.
     pub(crate) queued_bytes: usize,
+}
+
+/// A client's certificate in a listing.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CertificateEntry {
+    /// Its subject, as `CN=…, O=…`.
+    subject: String,
+    /// Its alternative names.
+    names: Vec<String>,
+    /// SHA-256 of it, in hexadecimal digits.
+    fingerprint: String,
+}
+
+impl CertificateEntry {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            subject: identity.subject.clone(),
+            names: identity.names.clone(),
+            fingerprint: identity.fingerprint.clone(),
+        }
+    }
 }
 
 impl Core {
@@ -116,6 +140,7 @@ impl Core {
             listener: listener.map_or_else(String::new, |listener| listener.name.to_string()),
             peer: session.peer.to_string(),
             name: session.name.as_deref().map(str::to_owned),
+            certificate: session.identity.as_deref().map(CertificateEntry::of),
             rooms,
             since_ms: crate::lifecycle::Clock::unix_ms().saturating_sub(age_ms),
             queued_bytes: session.outbox.bytes(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use roomwire_certs::Identity;
 use roomwire_hub::emitter::Scheduler;
 use roomwire_hub::{Delivery, Origin, Outbox, OutboxLimits, Push, Seats, WorkerId};
 use roomwire_metrics::{Id, LaneWriter};
@@ -90,6 +91,8 @@ pub(crate) struct NewSession {
     pub(crate) listener: u16,
     pub(crate) peer: SocketAddr,
     pub(crate) permit: Option<Permit>,
+    /// Whom the client's certificate names, where it showed one.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl NewSession {
@@ -107,7 +110,14 @@ impl NewSession {
             listener,
             peer,
             permit: Some(permit),
+            identity: None,
         }
+    }
+
+    /// The same for a client whose certificate was checked.
+    pub(crate) fn identified(mut self, identity: Option<Arc<Identity>>) -> Self {
+        self.identity = identity;
+        self
     }
 }
 
@@ -195,6 +205,7 @@ impl Core {
             stash: Vec::new(),
             requests: 0,
             permit: new.permit,
+            identity: new.identity,
             slot_waker,
             waker,
         });

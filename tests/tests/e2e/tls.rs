@@ -3,13 +3,14 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use roomwire::config::{CertificateConfig, Config, Protocol, Span, TlsVersion};
+use roomwire::Reply;
+use roomwire::config::{CertificateConfig, ClientCertificates, Config, Protocol, Span, TlsVersion};
 use roomwire_tests::{
-    Authority, Files, GatewayOptions, Issued, PATIENCE, Task, TestGateway, TlsClient, eventually,
-    find_program, run_program, within,
+    Authority, Client, Files, GatewayOptions, Http, Issued, PATIENCE, Task, TestGateway, TlsClient,
+    eventually, find_program, run_program, within,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, HandshakeKind, NamedGroup};
@@ -402,4 +403,193 @@ async fn openssl_resumes_its_sessions() {
     let output = run_program(&openssl, &arguments, "").await;
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(text.matches("\nReused, TLSv1.2").count(), 5, "{text}");
+}
+
+/// A place whose gateway asks for client certificates of an authority.
+struct Guarded {
+    place: Place,
+    clients: Authority,
+    gateway: TestGateway,
+}
+
+impl Guarded {
+    fn new(demand: ClientCertificates) -> Self {
+        Self::with(demand, Authority::new("Clients"), None)
+    }
+
+    /// With a list of what the authority has revoked.
+    fn with(demand: ClientCertificates, clients: Authority, list: Option<String>) -> Self {
+        let place = Place::new();
+        let authorities = place.path().join("clients.pem");
+        std::fs::write(&authorities, clients.pem()).unwrap();
+        let revoked = place.path().join("clients.crl");
+        if let Some(list) = &list {
+            std::fs::write(&revoked, list).unwrap();
+        }
+        let gateway = serve(&place.files, |config| {
+            let tls = &mut https(config).tls;
+            tls.client_certificates = demand;
+            tls.client_ca = Some(authorities);
+            tls.client_crl = list.map(|_| revoked);
+        });
+        Self {
+            place,
+            clients,
+            gateway,
+        }
+    }
+
+    /// What a client that shows `shown` hears after its request: over TLS 1.3 a client only learns
+    /// then that the server refused it.
+    async fn ask(&self, client: TlsClient) -> std::io::Result<String> {
+        let client = client.offering(&[b"http/1.1"]);
+        let mut stream = client.connect(self.gateway.https()).await?;
+        let request =
+            b"GET /v1/connections HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut answer = String::new();
+        within("an answer", stream.read_to_string(&mut answer)).await?;
+        Ok(answer)
+    }
+
+    fn showing(&self, shown: &Issued) -> TlsClient {
+        TlsClient::showing(&self.place.authority, "example.test", shown)
+    }
+
+    async fn refuses(&self, client: TlsClient, alert: AlertDescription) {
+        let counters = self.gateway.counters();
+        let error = self.ask(client).await.unwrap_err();
+        assert_eq!(*cause(&error), rustls::Error::AlertReceived(alert));
+        let expected = [
+            ("tls_handshake_errors_total", 1),
+            ("tls_errors_client_certificate_total", 1),
+        ];
+        counters.complained(&expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_required_client_certificate_is_checked_and_its_absence_refused() {
+    let guarded = Guarded::new(ClientCertificates::Required);
+    let known = guarded.clients.issue(&["sensor-7"]);
+    let answer = guarded.ask(guarded.showing(&known)).await.unwrap();
+    assert!(answer.contains(r#""subject":"CN=sensor-7""#), "{answer}");
+    assert!(answer.contains(r#""names":["sensor-7"]"#), "{answer}");
+
+    let alert = AlertDescription::CertificateRequired;
+    guarded.refuses(guarded.place.client(), alert).await;
+    let foreign = Authority::new("Foreign").issue(&["sensor-7"]);
+    guarded
+        .refuses(guarded.showing(&foreign), AlertDescription::UnknownCA)
+        .await;
+    let old = guarded.clients.issue_for(&["sensor-7"], -1);
+    guarded
+        .refuses(guarded.showing(&old), AlertDescription::CertificateExpired)
+        .await;
+}
+
+#[tokio::test]
+async fn an_optional_client_certificate_may_be_absent_but_not_wrong() {
+    let guarded = Guarded::new(ClientCertificates::Optional);
+    let answer = guarded.ask(guarded.place.client()).await.unwrap();
+    assert!(answer.contains(r#""certificate":null"#), "{answer}");
+    let foreign = Authority::new("Foreign").issue(&["sensor-7"]);
+    guarded
+        .refuses(guarded.showing(&foreign), AlertDescription::UnknownCA)
+        .await;
+}
+
+#[tokio::test]
+async fn a_revoked_client_certificate_is_refused_even_where_its_session_could_be_resumed() {
+    let clients = Authority::new("Clients");
+    let (kept, lost) = (clients.issue(&["kept"]), clients.issue(&["lost"]));
+    let list = clients.revoke(&[&lost], 7);
+    let guarded = Guarded::with(ClientCertificates::Required, clients, Some(list));
+    let client = guarded.showing(&kept);
+    assert!(guarded.ask(client.clone()).await.is_ok());
+    assert!(guarded.ask(client.clone()).await.is_ok());
+    guarded
+        .gateway
+        .reaches("tls_handshakes_resumed_total", 1)
+        .await;
+    let alert = AlertDescription::CertificateRevoked;
+    guarded.refuses(guarded.showing(&lost), alert).await;
+
+    let path = guarded.place.path().join("clients.crl");
+    std::fs::write(&path, guarded.clients.revoke(&[&lost, &kept], 7)).unwrap();
+    guarded.gateway.reaches("tls_reloads_total", 1).await;
+    guarded.refuses(client, alert).await;
+}
+
+#[tokio::test]
+async fn a_revocation_list_past_its_end_lets_nobody_in() {
+    let clients = Authority::new("Clients");
+    let list = clients.revoke(&[], -1);
+    let guarded = Guarded::with(ClientCertificates::Required, clients, Some(list));
+    let known = guarded.clients.issue(&["kept"]);
+    guarded.ask(guarded.showing(&known)).await.unwrap_err();
+    guarded
+        .gateway
+        .reaches("tls_errors_client_certificate_total", 1)
+        .await;
+}
+
+#[tokio::test]
+async fn whom_a_certificate_names_is_seen_by_events_routes_and_listings() {
+    let place = Place::new();
+    let clients = Authority::new("Clients");
+    let authorities = place.path().join("clients.pem");
+    std::fs::write(&authorities, clients.pem()).unwrap();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&seen);
+    let options = GatewayOptions::new()
+        .config(|config| {
+            let https = https(config);
+            https.certificate = Some(place.files.certificate.clone());
+            https.key = Some(place.files.key.clone());
+            https.tls.client_certificates = ClientCertificates::Required;
+            https.tls.client_ca = Some(authorities);
+        })
+        .build(move |builder| {
+            builder
+                .on_payload("join", move |membership: &roomwire::event::Membership| {
+                    let identity = membership.connection.identity();
+                    let subject = identity.map_or("nobody", |it| &it.subject);
+                    noted.lock().unwrap().push(subject.to_owned());
+                })
+                .get("/whoami", |request| async move {
+                    Reply::text(request.identity().map_or("nobody", |it| &it.subject))
+                })
+        });
+    let gateway = options.start();
+    let known = clients.issue(&["sensor-7"]);
+    let client = TlsClient::showing(&place.authority, "example.test", &known);
+
+    let socket = client
+        .clone()
+        .offering(&[b"http/1.1"])
+        .connect(gateway.https())
+        .await
+        .unwrap();
+    let mut member = Client::websocket(Box::new(socket), gateway.https(), "/ws").await;
+    member.join("lobby").await;
+    let socket = client
+        .offering(&[b"h2"])
+        .connect(gateway.https())
+        .await
+        .unwrap();
+    let mut http = Http::version2(Box::new(socket), gateway.https(), "https").await;
+    assert_eq!(http.get("/whoami").await.text(), "CN=sensor-7");
+    let mut tunnelled = http.websocket("/ws").await;
+    tunnelled.join("lobby").await;
+    assert_eq!(*seen.lock().unwrap(), ["CN=sensor-7"; 2]);
+
+    let mut plain = gateway.http1().await;
+    assert_eq!(plain.get("/whoami").await.text(), "nobody");
+    let listing = plain.get("/v1/connections").await.json();
+    let named = listing["connections"].as_array().unwrap().iter();
+    let of_sensor = named
+        .filter(|it| it["certificate"]["subject"] == "CN=sensor-7")
+        .count();
+    assert_eq!(of_sensor, 3, "two sockets and a connection: {listing}");
 }
