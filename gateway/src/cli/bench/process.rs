@@ -4,20 +4,53 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 use std::path::Path;
 use std::time::Duration;
 
-/// CPU time of a process and all of its threads.
+/// How far the scheduler's account and the one in ticks may lie apart: two ticks of 100 Hz at each end.
+/// Beyond it a thread has ended and taken its part of the scheduler's account along.
+const MAX_APART: Duration = Duration::from_millis(40);
+
+/// CPU time of a process and all of its threads, in ticks of 10 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cpu {
     pub(super) user: Duration,
     pub(super) system: Duration,
+    /// Both together as the scheduler counts them, in nanoseconds, for the threads that live.
+    exact: Duration,
 }
 
 impl Cpu {
+    pub(super) fn new(user: Duration, system: Duration) -> Self {
+        let exact = user + system;
+        Self {
+            user,
+            system,
+            exact,
+        }
+    }
+
+    /// To the nanosecond where that is known.
     pub(super) fn total(self) -> Duration {
-        self.user + self.system
+        let ticks = self.user + self.system;
+        if self.exact.abs_diff(ticks) <= MAX_APART {
+            self.exact
+        } else {
+            ticks
+        }
+    }
+}
+
+impl Add for Cpu {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
+            exact: self.exact + other.exact,
+        }
     }
 }
 
@@ -28,6 +61,7 @@ impl Sub for Cpu {
         Self {
             user: self.user.saturating_sub(earlier.user),
             system: self.system.saturating_sub(earlier.system),
+            exact: self.exact.saturating_sub(earlier.exact),
         }
     }
 }
@@ -79,9 +113,7 @@ impl Processes {
     pub(super) fn cpu(&self) -> Option<Cpu> {
         let mut sum = Cpu::default();
         for pid in &self.0 {
-            let one = cpu_of(&format!("/proc/{pid}/stat")).ok()?;
-            sum.user += one.user;
-            sum.system += one.system;
+            sum = sum + cpu_of(&format!("/proc/{pid}")).ok()?;
         }
         (!self.0.is_empty()).then_some(sum)
     }
@@ -99,13 +131,31 @@ impl Processes {
 
 /// CPU time of this process.
 pub(super) fn own_cpu() -> Cpu {
-    cpu_of("/proc/self/stat").unwrap_or_default()
+    cpu_of("/proc/self").unwrap_or_default()
 }
 
-fn cpu_of(path: &str) -> io::Result<Cpu> {
-    let text = fs::read_to_string(path)?;
+fn cpu_of(process: &str) -> io::Result<Cpu> {
+    let text = fs::read_to_string(format!("{process}/stat"))?;
     let ticks = rustix::param::clock_ticks_per_second();
-    parse_stat(&text, ticks).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let cpu = parse_stat(&text, ticks).ok_or(io::ErrorKind::InvalidData)?;
+    let exact = exact_of(process).unwrap_or_else(|_| cpu.total());
+    Ok(Cpu { exact, ..cpu })
+}
+
+/// What the scheduler has counted for the threads of a process. Kernels may be built without it.
+fn exact_of(process: &str) -> io::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for thread in fs::read_dir(format!("{process}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += parse_schedstat(&text).ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok(sum)
+}
+
+/// proc(5): the first field is the time on a CPU in nanoseconds.
+fn parse_schedstat(text: &str) -> Option<Duration> {
+    let nanoseconds = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 /// proc(5): fields 14 and 15 are user and system time in ticks. The second field is a name in
@@ -118,10 +168,7 @@ fn parse_stat(text: &str, ticks_per_second: u64) -> Option<Cpu> {
         let nanoseconds = ticks.saturating_mul(1_000_000_000) / ticks_per_second.max(1);
         Some(Duration::from_nanos(nanoseconds))
     };
-    Some(Cpu {
-        user: time()?,
-        system: time()?,
-    })
+    Some(Cpu::new(time()?, time()?))
 }
 
 fn resident(status: &str) -> Option<u64> {
@@ -179,6 +226,24 @@ mod tests {
         assert_eq!(cpu.total(), Duration::from_millis(3750));
         assert_eq!(parse_stat("42 (a) S 1", 100), None);
         assert_eq!(parse_stat("", 100), None);
+    }
+
+    #[test]
+    fn the_exact_time_counts_unless_a_thread_took_its_part_along() {
+        let milliseconds = Duration::from_millis;
+        let nanoseconds = parse_schedstat("123456789 5 6\n").expect("valid");
+        assert_eq!(nanoseconds, Duration::from_nanos(123_456_789));
+        assert_eq!(parse_schedstat(""), None);
+        let cpu = |ticks, exact| Cpu {
+            exact,
+            ..Cpu::new(milliseconds(ticks), Duration::ZERO)
+        };
+        let window = cpu(130, nanoseconds) - cpu(10, Duration::from_nanos(456_789));
+        assert_eq!(window.total(), milliseconds(123));
+        let ended = cpu(530, nanoseconds) - cpu(10, milliseconds(100));
+        assert_eq!(ended.total(), milliseconds(520));
+        let other = cpu(300, milliseconds(50)) - cpu(10, milliseconds(100));
+        assert_eq!(other.total(), milliseconds(290));
     }
 
     #[test]

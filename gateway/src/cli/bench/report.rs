@@ -259,10 +259,10 @@ mod tests {
     fn cpu_is_told_for_each_unit_and_problems_are_not_hidden() {
         let window = Window {
             length: Duration::from_secs(2),
-            server: Some(Cpu {
-                user: Duration::from_millis(400),
-                system: Duration::from_millis(600),
-            }),
+            server: Some(Cpu::new(
+                Duration::from_millis(400),
+                Duration::from_millis(600),
+            )),
             ..Window::default()
         };
         let mut outcome = Outcome::new("message", 100_000);
