@@ -9,15 +9,19 @@ use roomwire_protocols::event::MessageView;
 pub struct Message {
     from: Arc<str>,
     time_ms: u64,
+    /// When it was taken, in the microseconds of the gateway's clock.
+    taken_us: u64,
     data: Box<[u8]>,
 }
 
 impl Message {
-    /// `data` is one valid JSON text, kept byte for byte; `time_ms` counts from 1970.
-    pub(crate) fn new(from: Arc<str>, time_ms: u64, data: &[u8]) -> Arc<Self> {
+    /// `data` is one valid JSON text, kept byte for byte; `time_ms` counts from 1970, `taken_us` from
+    /// the gateway's start.
+    pub(crate) fn new(from: Arc<str>, time_ms: u64, taken_us: u64, data: &[u8]) -> Arc<Self> {
         Arc::new(Self {
             from,
             time_ms,
+            taken_us,
             data: data.into(),
         })
     }
@@ -30,6 +34,10 @@ impl Message {
     /// When the gateway took it, in milliseconds since 1970.
     pub fn time_ms(&self) -> u64 {
         self.time_ms
+    }
+
+    pub(crate) fn taken_us(&self) -> u64 {
+        self.taken_us
     }
 
     /// The JSON text, byte for byte as published.

@@ -89,7 +89,8 @@ pub(crate) fn publish(
         return Err(SendError::TooLarge);
     }
     let data = json::check(data).map_err(|_| SendError::NotJson)?;
-    let message = Message::new(Arc::from(from), Clock::unix_ms(), data.as_bytes());
+    let taken_us = shared.clock.now_us();
+    let message = Message::new(Arc::from(from), Clock::unix_ms(), taken_us, data.as_bytes());
     let (bytes, told) = (message.cost(), Arc::clone(&message));
     let publish = Publish {
         room,
@@ -101,6 +102,9 @@ pub(crate) fn publish(
     match shared.hub.publish(publish, shared.clock.now_ms()) {
         Ok(published) => {
             shared.lane.increment(Id::Publishes);
+            shared
+                .lane
+                .record(Id::PublishBytes, told.data().len() as u64);
             let publication = Publication::new(shared, room, published.offset, told);
             emit_publication(shared, || {
                 shared.emitter.emit(name::PUBLISH, &publication);

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use roomwire_hub::emitter::{Emitter, RegisterError, Scheduler, name};
 use roomwire_hub::{HistoryLimits, HubOptions, Pattern, RoomSettings, WorkerId};
-use roomwire_metrics::{Page, PageError, PageOptions, Snapshot, default_page_path};
+use roomwire_metrics::{Id, Page, PageError, PageOptions, Snapshot, default_page_path};
 use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
 use crate::builder::Builder;
-use crate::config::{Config, HistoryConfig, SlowPolicy};
+use crate::config::{Config, CountersPolicy, HistoryConfig, SlowPolicy};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Asked, Clock, Phase, Signals};
@@ -411,16 +411,28 @@ fn open_page(config: &Config, workers: u16) -> Result<Arc<Page>, StartError> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         start_unix_ms: Clock::unix_ms(),
         pid: std::process::id(),
+        listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
+        rooms: config
+            .rooms
+            .patterns
+            .iter()
+            .map(|it| it.matches.clone())
+            .collect(),
+        keep: config.gateway.counters == CountersPolicy::Keep,
     };
-    if !config.gateway.page {
-        return Ok(Page::anonymous(&options)?);
-    }
-    let path = config
-        .gateway
-        .page_file
-        .clone()
-        .unwrap_or_else(|| default_page_path(&config.gateway.instance));
-    Ok(Page::create(&path, &options)?)
+    let page = if config.gateway.page {
+        let path = config
+            .gateway
+            .page_file
+            .clone()
+            .unwrap_or_else(|| default_page_path(&config.gateway.instance));
+        Page::create(&path, &options)?
+    } else {
+        Page::anonymous(&options)?
+    };
+    let unlabelled = page.unlabelled(&options) as u64;
+    page.shared().gauge_set(Id::UnlabelledBlocks, unlabelled);
+    Ok(page)
 }
 
 /// Where the gateway keeps what it makes for itself.
@@ -551,6 +563,10 @@ fn run_worker(
     });
     if let Err(error) = ended {
         tracing::error!(worker = id, %error, "a worker failed; the gateway ends");
+        // Its sessions went with it, unaccounted.
+        if let Some(lane) = shared.page.lane(id) {
+            lane.clear_gauges();
+        }
         shared.failed.store(true, Ordering::Relaxed);
         shared.advance(Phase::Closing);
         if !told.get() {

@@ -569,6 +569,170 @@ fn stats_outlives_a_gateway_that_is_killed_and_keeps_its_last_figures() {
     });
 }
 
+/// The reader of `examples/`, where there is a Python to run it.
+fn read_counters(arguments: &[&str]) -> Option<Output> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/read_counters.py");
+    let output = Command::new("python3")
+        .arg(program)
+        .args(arguments)
+        .output();
+    match output {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Past the runner's capture, so that it is seen although the test passes.
+            let line: &[u8] = b"SKIPPED: python3 not found\n";
+            std::io::stderr().write_all(line).unwrap();
+            None
+        }
+        Err(error) => panic!("python3: {error}"),
+    }
+}
+
+#[test]
+fn a_reader_in_another_language_says_what_stats_says() {
+    let place = Place::new("[[rooms.pattern]]\nmatch = 'news.>'");
+    let page = place.page();
+    let page = page.to_str().unwrap();
+    if read_counters(&["--help"]).is_none() {
+        return;
+    }
+    let mut server = place.serve();
+    let mut peer = TcpStream::connect(server.at("rooms")).unwrap();
+    peer.write_all(b"/join news.of.today\nwords\n/join lobby\nmore words\n")
+        .unwrap();
+    let mut web = TcpStream::connect(server.at("http")).unwrap();
+    web.write_all(b"GET /v1/stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let figures = |json: &Value, kind: &str, label: &str| -> Value {
+        let blocks = json["blocks"].as_array().unwrap();
+        let mut blocks = blocks.iter();
+        let found = blocks.find(|it| it["kind"] == kind && it["label"] == label);
+        found.map_or(Value::Null, |block| block["figures"].clone())
+    };
+    let published = eventually(|| {
+        let json: Value = serde_json::from_slice(&place.stats(&["--json"]).stdout).unwrap();
+        let seen = json["counters"]["hub_publishes_total"]["value"] == 2
+            && json["counters"]["http_requests_total"]["value"] == 1
+            && figures(&json, "room", "lobby")["room_offset"] == 1;
+        if seen { Ok(json) } else { Err(()) }
+    });
+    assert_eq!(
+        figures(&published, "rooms", "news.>")["rooms_publishes_total"],
+        1
+    );
+    assert_eq!(
+        figures(&published, "rooms", "other")["rooms_publishes_total"],
+        0
+    );
+    assert_eq!(
+        figures(&published, "listener", "rooms")["listener_sessions"],
+        1
+    );
+    assert_eq!(
+        figures(&published, "listener", "http")["listener_http_requests_total"],
+        1
+    );
+
+    // Halted, so that the page stands still while both look at it.
+    let same = |state: &str| {
+        eventually(|| {
+            let stats = place.stats(&["--json"]);
+            let other = read_counters(&["--json", "--page", page]).expect("it was there before");
+            assert_eq!(text(&other.stderr), "");
+            let (ours, theirs) = (text(&stats.stdout), text(&other.stdout));
+            let json: Value = serde_json::from_str(theirs).unwrap();
+            if ours == theirs && json["state"] == state {
+                Ok(())
+            } else {
+                Err((ours.to_owned(), theirs.to_owned()))
+            }
+        });
+    };
+    server.process.signal(Signal::STOP);
+    same("stalled");
+    server.process.signal(Signal::CONT);
+    server.process.signal(Signal::KILL);
+    server.process.ends();
+    same("dead");
+    let shown = read_counters(&["--page", page]).expect("it was there before");
+    assert!(text(&shown.stdout).contains("dead"));
+    assert!(text(&shown.stdout).contains("hub_publishes_total"));
+}
+
+#[test]
+fn a_reader_in_another_language_refuses_what_it_does_not_know() {
+    let place = Place::new("");
+    let page = place.page();
+    let name = page.to_str().unwrap();
+    drop(place.serve());
+    let good = fs::read(&page).unwrap();
+    let refuses = |bytes: &[u8], expected: &str| {
+        fs::write(&page, bytes).unwrap();
+        let Some(output) = read_counters(&["--page", name]) else {
+            return;
+        };
+        assert_eq!(output.status.code(), Some(1), "{expected}");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(expected) && !said.contains("Traceback"),
+            "{said}"
+        );
+    };
+    let with = |offset: usize, value: u64| {
+        let mut bytes = good.clone();
+        bytes[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
+        bytes
+    };
+    refuses(&[], "too short");
+    refuses(&good[..good.len() / 2], "cut off");
+    refuses(&vec![0x5a; good.len()], "not a counter page");
+    refuses(&with(8, 2), "layout 2");
+    refuses(&with(8, 1_u64.swap_bytes()), "byte order");
+    for offset in (16..160).step_by(8).chain((184..232).step_by(8)) {
+        // The reserved space and the identity may say anything.
+        if ![120, 128].contains(&offset) {
+            refuses(&with(offset, u64::MAX - 7), "a");
+        }
+    }
+    fs::remove_file(&page).unwrap();
+    if let Some(output) = read_counters(&["--page", name]) {
+        assert!(text(&output.stderr).contains("no counter page"));
+    }
+}
+
+#[test]
+fn a_restart_keeps_the_counters_where_it_is_told_to() {
+    let place = Place::new("counters = 'keep'");
+    let published = || -> Value {
+        let json: Value = serde_json::from_slice(&place.stats(&["--json"]).stdout).unwrap();
+        json["counters"]["hub_publishes_total"]["value"].clone()
+    };
+    for expected in [1, 2] {
+        let server = place.serve();
+        let mut peer = TcpStream::connect(server.at("rooms")).unwrap();
+        peer.write_all(b"/join kept\nwords\n").unwrap();
+        eventually(|| {
+            let now = published();
+            if now == expected { Ok(()) } else { Err(now) }
+        });
+    }
+}
+
+#[test]
+fn stats_clean_removes_the_page_of_a_gateway_that_is_gone_and_no_other() {
+    let place = Place::new("");
+    let server = place.serve();
+    let refused = place.stats(&["--clean"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("running"));
+    assert!(place.page().exists());
+    drop(server);
+    let cleaned = place.stats(&["--clean"]);
+    assert_eq!(cleaned.status.code(), Some(0));
+    assert!(text(&cleaned.stdout).contains("removed"));
+    assert!(!place.page().exists());
+}
+
 #[test]
 fn two_gateways_of_one_name_are_refused() {
     let place = Place::new("");

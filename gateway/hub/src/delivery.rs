@@ -29,6 +29,9 @@ pub struct RoomRef {
     pub epoch: Epoch,
     /// What happens to sessions that do not keep up with this room.
     pub slow: SlowPolicy,
+    /// Which of [`HubOptions::overrides`](crate::HubOptions::overrides) the room has its settings
+    /// from; their number if from none. Tells rooms apart in figures.
+    pub class: u16,
 }
 
 /// A published message on its way to one worker.

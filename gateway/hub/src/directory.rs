@@ -104,13 +104,14 @@ impl<M: Clone> Directory<M> {
     }
 
     fn make(&self, name: &str, options: &HubOptions) -> Room<M> {
-        let settings = settings_of(name, options);
+        let (settings, class) = settings_of(name, options);
         let id = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
         let identity = RoomRef {
             id: RoomId(id),
             name: name.into(),
             epoch: Epoch::derive(options.seed, id),
             slow: settings.slow,
+            class,
         };
         Room::new(identity, settings.history)
     }
@@ -180,9 +181,15 @@ impl<M> Line<M> {
     }
 }
 
-fn settings_of(name: &str, options: &HubOptions) -> RoomSettings {
-    let mut overrides = options.overrides.iter();
-    overrides
-        .find(|(pattern, _)| pattern.matches(name))
-        .map_or(options.rooms, |&(_, settings)| settings)
+/// What a room of this name is like, and the number of the override that says so.
+fn settings_of(name: &str, options: &HubOptions) -> (RoomSettings, u16) {
+    let overrides = &options.overrides;
+    let found = overrides
+        .iter()
+        .position(|(pattern, _)| pattern.matches(name));
+    let class = found.unwrap_or(overrides.len());
+    let settings = overrides
+        .get(class)
+        .map_or(options.rooms, |&(_, settings)| settings);
+    (settings, u16::try_from(class).unwrap_or(u16::MAX))
 }

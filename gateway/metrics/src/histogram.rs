@@ -78,6 +78,10 @@ impl Histogram {
         }
     }
 
+    pub(crate) fn buckets(&self) -> &[u64] {
+        &self.buckets
+    }
+
     /// Number of values recorded.
     pub const fn count(&self) -> u64 {
         self.count

@@ -1,25 +1,33 @@
 //! Where counting happens: a worker's own lane, and the lane that all threads share.
 //!
-//! A [`LaneWriter`] counts into plain integers of its worker and notes which cache lines of them
-//! changed; [`publish`](LaneWriter::publish), once per turn, copies those lines into the page. So a
-//! count costs an addition, and a reader's loads never take a cache line away in the middle of a
-//! turn. A [`SharedLane`] adds atomically at once, for what is rare or belongs to no worker.
+//! A [`LaneWriter`] counts into plain integers of its worker and keeps a list of the cache lines of
+//! them that changed; [`publish`](LaneWriter::publish), once per turn, copies those lines into the
+//! page. So a count costs an addition, a publication costs what the turn changed, and a reader's
+//! loads never take a cache line away in the middle of a turn. A worker's parts of the blocks are
+//! further lines of the same kind. A [`SharedLane`] adds atomically at once, for what is rare or
+//! belongs to no worker.
 
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::catalogue::{Id, Kind, LANE_SLOTS, LINE_SLOTS};
+use crate::catalogue::{
+    BLOCK_CATALOGUE, BLOCK_SLOTS, BlockId, CATALOGUE, Id, Kind, LANE_SLOTS, LINE_SLOTS,
+};
 use crate::histogram::{self, BUCKETS_SLOT, COUNT_SLOT, MAX_SLOT, SUM_SLOT};
-use crate::layout::lane_word;
-use crate::page::Page;
+use crate::layout::{BLOCKS, lane_word};
+use crate::page::{Block, Page};
 
 /// Cache lines of a lane's slots.
-const LINES: usize = LANE_SLOTS / LINE_SLOTS;
-/// Flags that [`LaneWriter::publish`] looks at together. Chosen: two vector registers of x86-64.
-const GROUP_LINES: usize = 32;
-const GROUPS: usize = LINES.div_ceil(GROUP_LINES);
+const LANE_LINES: usize = LANE_SLOTS / LINE_SLOTS;
+/// Cache lines of a worker's part of a block.
+const PART_LINES: usize = BLOCK_SLOTS / LINE_SLOTS;
+/// The slots of the lane, then those of the worker's part of each block.
+const ALL_SLOTS: usize = LANE_SLOTS + BLOCKS * BLOCK_SLOTS;
+const LINES: usize = ALL_SLOTS / LINE_SLOTS;
+
+const _: () = assert!(LINES <= u16::MAX as usize && PART_LINES * LINE_SLOTS == BLOCK_SLOTS);
 
 /// The lane of one worker. Moves with its worker; is not shared.
 ///
@@ -29,27 +37,31 @@ const GROUPS: usize = LINES.div_ceil(GROUP_LINES);
 pub struct LaneWriter {
     page: Arc<Page>,
     worker: u16,
-    values: Box<[Cell<u64>; LANE_SLOTS]>,
-    /// Invariant: the flag of every line that differs from the page is 1.
-    ///
-    /// Flags and not bits: setting a flag is a store that nothing waits for, while bits would make
-    /// each count wait for the one before it.
-    dirty: [Cell<[u8; GROUP_LINES]>; GROUPS],
+    values: Box<[Cell<u64>; ALL_SLOTS]>,
+    /// Invariant: every line that differs from the page is among the first `changed_count` of
+    /// `changed`, each once, and its flag is set.
+    is_changed: Box<[Cell<bool>; LINES]>,
+    changed: Box<[Cell<u16>; LINES]>,
+    changed_count: Cell<u16>,
     publications: Cell<u64>,
 }
 
 impl LaneWriter {
     pub(crate) fn new(page: Arc<Page>, worker: u16) -> Self {
         let load = |word: &AtomicU64| Cell::new(word.load(Ordering::Relaxed));
-        let values: Box<[Cell<u64>]> = page
-            .lane_slots(usize::from(worker))
-            .iter()
+        let lane = usize::from(worker);
+        let values: Box<[Cell<u64>]> = (page.lane_slots(lane).iter())
+            .chain((0..BLOCKS).flat_map(|block| page.block_part(block, lane)))
             .map(load)
             .collect();
-        let publications = load(&page.lane_header(usize::from(worker))[lane_word::PUBLICATIONS]);
+        let publications = load(&page.lane_header(lane)[lane_word::PUBLICATIONS]);
         Self {
-            values: values.try_into().expect("a lane has LANE_SLOTS slots"),
-            dirty: [const { Cell::new([0; GROUP_LINES]) }; GROUPS],
+            values: values
+                .try_into()
+                .expect("lane and blocks have ALL_SLOTS slots"),
+            is_changed: Box::new([const { Cell::new(false) }; LINES]),
+            changed: Box::new([const { Cell::new(0) }; LINES]),
+            changed_count: Cell::new(0),
             publications,
             page,
             worker,
@@ -121,13 +133,82 @@ impl LaneWriter {
         });
     }
 
+    /// Records the same value several times in a histogram.
+    #[inline]
+    pub fn record_many(&self, id: Id, value: u64, times: u64) {
+        debug_assert_eq!(id.metric().kind, Kind::Histogram, "{id:?}");
+        if times == 0 || !matches!(id.metric().kind, Kind::Histogram) {
+            return;
+        }
+        let first = id.slot();
+        let sum = value.wrapping_mul(times);
+        self.update(first + COUNT_SLOT, |count| count.wrapping_add(times));
+        self.update(first + SUM_SLOT, |all| all.wrapping_add(sum));
+        self.update(first + MAX_SLOT, |max| max.max(value));
+        self.update(first + BUCKETS_SLOT + histogram::bucket(value), |n| {
+            n.wrapping_add(times)
+        });
+    }
+
+    /// Adds to a counter of a block.
+    #[inline]
+    pub fn block_add(&self, block: Block, id: BlockId, n: u64) {
+        debug_assert_eq!(id.metric().kind, Kind::Counter, "{id:?}");
+        self.update(block_slot(block, id), |value| value.wrapping_add(n));
+    }
+
+    /// Raises a gauge of a block.
+    #[inline]
+    pub fn block_gauge_add(&self, block: Block, id: BlockId, n: u64) {
+        debug_assert_eq!(id.metric().kind, Kind::Gauge, "{id:?}");
+        self.update(block_slot(block, id), |value| value.wrapping_add(n));
+    }
+
+    /// Lowers a gauge of a block.
+    #[inline]
+    pub fn block_gauge_sub(&self, block: Block, id: BlockId, n: u64) {
+        debug_assert_eq!(id.metric().kind, Kind::Gauge, "{id:?}");
+        self.update(block_slot(block, id), |value| value.wrapping_sub(n));
+    }
+
+    /// Sets every gauge of this lane to nothing: for the lane of a worker that failed, whose
+    /// sessions went with it.
+    pub fn clear_gauges(&self) {
+        for metric in CATALOGUE.iter().filter(|it| it.kind == Kind::Gauge) {
+            self.gauge_set(metric.id, 0);
+        }
+        for metric in BLOCK_CATALOGUE.iter().filter(|it| it.kind == Kind::Gauge) {
+            for block in self.page.blocks_of(metric.block) {
+                self.update(block_slot(block, metric.id), |_| 0);
+            }
+        }
+    }
+
     #[inline]
     fn update(&self, slot: usize, f: impl FnOnce(u64) -> u64) {
+        // Measures what counting costs, see docs/benchmarks.md; nothing is counted then.
+        if cfg!(roomwire_uncounted) {
+            return;
+        }
         let value = &self.values[slot];
         value.set(f(value.get()));
         let line = slot / LINE_SLOTS;
-        let group: &Cell<[u8]> = &self.dirty[line / GROUP_LINES];
-        group.as_slice_of_cells()[line % GROUP_LINES].set(1);
+        let is_changed = &self.is_changed[line];
+        if !is_changed.replace(true) {
+            self.note_change(line);
+        }
+    }
+
+    /// Apart, so that what is inlined everywhere stays small.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a line's number is below LINES, which fits"
+    )]
+    #[cold]
+    fn note_change(&self, line: usize) {
+        let count = self.changed_count.get();
+        self.changed[usize::from(count)].set(line as u16);
+        self.changed_count.set(count + 1);
     }
 
     /// Copies what changed since the last time into the page. Once per turn of the worker.
@@ -137,17 +218,18 @@ impl LaneWriter {
         let lane = usize::from(self.worker);
         let (page_lines, _) = self.page.lane_slots(lane).as_chunks::<LINE_SLOTS>();
         let (own_lines, _) = self.values.as_chunks::<LINE_SLOTS>();
-        for (group, dirty) in self.dirty.iter().enumerate() {
-            let flags = dirty.get();
-            if flags == [0; GROUP_LINES] {
-                continue;
-            }
-            dirty.set([0; GROUP_LINES]);
-            for (within, _) in flags.iter().enumerate().filter(|(_, flag)| **flag != 0) {
-                let line = group * GROUP_LINES + within;
-                for (to, from) in page_lines[line].iter().zip(&own_lines[line]) {
-                    to.store(from.get(), Ordering::Relaxed);
+        for changed in &self.changed[..usize::from(self.changed_count.replace(0))] {
+            let line = usize::from(changed.get());
+            self.is_changed[line].set(false);
+            let to = match line.checked_sub(LANE_LINES) {
+                None => &page_lines[line],
+                Some(line) => {
+                    let part = self.page.block_part(line / PART_LINES, lane);
+                    &part.as_chunks::<LINE_SLOTS>().0[line % PART_LINES]
                 }
+            };
+            for (to, from) in to.iter().zip(&own_lines[line]) {
+                to.store(from.get(), Ordering::Relaxed);
             }
         }
         self.publications
@@ -155,6 +237,11 @@ impl LaneWriter {
         self.page.lane_header(lane)[lane_word::PUBLICATIONS]
             .store(self.publications.get(), Ordering::Relaxed);
     }
+}
+
+#[inline]
+fn block_slot(block: Block, id: BlockId) -> usize {
+    LANE_SLOTS + block.index() * BLOCK_SLOTS + id.slot()
 }
 
 impl Drop for LaneWriter {
@@ -307,6 +394,67 @@ mod tests {
                 slot as u64 + 1
             );
         }
+        for slot in 0..BLOCKS * BLOCK_SLOTS {
+            lane.update(LANE_SLOTS + slot, |_| slot as u64 + 1);
+            lane.publish();
+            assert_eq!(
+                page.block_part(slot / BLOCK_SLOTS, 0)[slot % BLOCK_SLOTS].load(Ordering::Relaxed),
+                slot as u64 + 1
+            );
+        }
+    }
+
+    #[test]
+    fn all_lines_may_change_between_two_publications() {
+        let page = page();
+        let lane = page.lane(0).unwrap();
+        for _ in 0..2 {
+            (0..ALL_SLOTS).for_each(|slot| lane.update(slot, |value| value + 1));
+            lane.publish();
+        }
+        assert!(
+            page.lane_slots(0)
+                .iter()
+                .all(|slot| slot.load(Ordering::Relaxed) == 2)
+        );
+        let last = page.block_part(BLOCKS - 1, 0);
+        assert!(last.iter().all(|slot| slot.load(Ordering::Relaxed) == 2));
+    }
+
+    #[test]
+    fn a_failed_workers_gauges_can_be_cleared_and_its_counts_stay() {
+        let page = page();
+        let (lane, other) = (page.lane(0).unwrap(), page.lane(1).unwrap());
+        let block = page.listener_block(0);
+        for lane in [&lane, &other] {
+            lane.gauge_add(GAUGE.id, 3);
+            lane.increment(COUNTER.id);
+            lane.block_gauge_add(block, BlockId::ListenerSessions, 3);
+            lane.block_add(block, BlockId::ListenerOpened, 3);
+        }
+        other.publish();
+        lane.clear_gauges();
+        lane.publish();
+        let seen = page.snapshot();
+        assert_eq!(
+            (seen.value(GAUGE.name), seen.value(COUNTER.name)),
+            (Some(3), Some(2))
+        );
+        let block = &seen.blocks[0];
+        assert_eq!(block.value("listener_sessions"), Some(3));
+        assert_eq!(block.value("listener_sessions_opened_total"), Some(6));
+    }
+
+    #[test]
+    fn a_value_recorded_many_times_is_as_often_there() {
+        let page = page();
+        let lane = page.lane(0).unwrap();
+        lane.record_many(HISTOGRAM.id, 40, 7);
+        lane.record_many(HISTOGRAM.id, 99, 0);
+        lane.publish();
+        let row = page.snapshot();
+        let values = row.row(HISTOGRAM.name).unwrap().histogram.clone().unwrap();
+        assert_eq!((values.count(), values.sum(), values.max()), (7, 280, 40));
     }
 
     #[test]

@@ -34,12 +34,15 @@ mod reader;
 pub mod text;
 mod words;
 
+pub use catalogue::{BLOCK_CATALOGUE, BlockId, BlockKind, BlockMetric};
 pub use catalogue::{CATALOGUE, Id, Kind, Level, Metric, Unit};
 pub use histogram::Histogram;
 pub use lane::{LaneWriter, SharedLane};
 pub use page::{
-    InstanceError, MAX_WORKERS, Page, PageError, PageOptions, check_instance, default_page_path,
+    Block, BusyRoom, Cleaned, InstanceError, MAX_WORKERS, Page, PageError, PageOptions,
+    check_instance, clean_pages, default_page_path, find_instances, remove_page,
 };
 pub use reader::{
-    GatewayState, LaneInfo, Phase, ReadError, ReadProblem, Reader, Row, STALLED_AFTER_MS, Snapshot,
+    BlockRow, BlockView, GatewayState, LaneInfo, Phase, ReadError, ReadProblem, Reader, Row,
+    STALLED_AFTER_MS, Snapshot,
 };

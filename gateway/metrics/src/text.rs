@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::{Kind, Level};
-use crate::reader::{GatewayState, Row, Snapshot};
+use crate::reader::{BlockView, GatewayState, Row, Snapshot};
 
 /// What [`table`] shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,6 +99,31 @@ pub fn table(snapshot: &Snapshot, options: &TableOptions<'_>) -> String {
     out
 }
 
+/// Listeners, patterns of rooms and the busiest rooms, each with its figures; those without any
+/// only when all are asked for.
+pub fn blocks(snapshot: &Snapshot, all: bool) -> String {
+    let mut out = String::new();
+    for block in &snapshot.blocks {
+        let rows = block.rows.iter().filter(|row| all || row.value != 0);
+        let prefix = format!("{}_", block.kind.as_str());
+        let figures: Vec<String> = rows
+            .map(|row| {
+                let name = row.name.strip_prefix(&prefix).unwrap_or(&row.name);
+                format!("{name} {}", grouped(row.value))
+            })
+            .collect();
+        if figures.is_empty() {
+            continue;
+        }
+        if out.is_empty() {
+            out.push('\n');
+        }
+        let (kind, label, figures) = (block.kind.as_str(), &block.label, figures.join("  "));
+        writeln!(out, "{kind} {label}: {figures}").expect("a String takes everything");
+    }
+    out
+}
+
 fn value(row: &Row) -> String {
     let Some(values) = &row.histogram else {
         return grouped(row.value);
@@ -137,7 +162,8 @@ fn grouped(number: u64) -> String {
 /// ```json
 /// {
 ///   "instance": "main", "pid": 4242, "version": "0.1.0", "state": "running", "ready": true,
-///   "start_unix_ms": 1763690000000, "heartbeat_unix_ms": 1763690100000, "workers": 4,
+///   "start_unix_ms": 1763690000000, "since_unix_ms": 1763690000000,
+///   "heartbeat_unix_ms": 1763690100000, "workers": 4,
 ///   "counters": {
 ///     "sessions": {
 ///       "kind": "gauge", "unit": "sessions", "level": "info", "help": "…", "value": 12,
@@ -148,7 +174,13 @@ fn grouped(number: u64) -> String {
 ///       "per_worker": [900, 0, 0, 0], "shared": 0,
 ///       "sum": 5000, "max": 90, "p50": 4, "p90": 9, "p99": 41, "p999": 88
 ///     }
-///   }
+///   },
+///   "blocks": [
+///     {
+///       "kind": "listener", "label": "chat", "others": false,
+///       "figures": {"listener_sessions": 12, "listener_bytes_in_total": 4096}
+///     }
+///   ]
 /// }
 /// ```
 ///
@@ -158,6 +190,7 @@ pub fn json(snapshot: &Snapshot, state: GatewayState) -> String {
     let counters: Map<String, Value> = (snapshot.rows.iter())
         .map(|row| (row.name.to_string(), json_row(snapshot, row)))
         .collect();
+    let blocks: Vec<Value> = snapshot.blocks.iter().map(json_block).collect();
     json!({
         "instance": snapshot.instance,
         "pid": snapshot.pid,
@@ -165,11 +198,25 @@ pub fn json(snapshot: &Snapshot, state: GatewayState) -> String {
         "state": state.as_str(),
         "ready": snapshot.ready,
         "start_unix_ms": snapshot.start_unix_ms,
+        "since_unix_ms": snapshot.since_unix_ms,
         "heartbeat_unix_ms": snapshot.heartbeat_unix_ms,
         "workers": snapshot.workers,
         "counters": counters,
+        "blocks": blocks,
     })
     .to_string()
+}
+
+fn json_block(block: &BlockView) -> Value {
+    let figures: Map<String, Value> = (block.rows.iter())
+        .map(|row| (row.name.to_string(), row.value.into()))
+        .collect();
+    json!({
+        "kind": block.kind.as_str(),
+        "label": block.label,
+        "others": block.others,
+        "figures": figures,
+    })
 }
 
 fn json_row(snapshot: &Snapshot, row: &Row) -> Value {

@@ -1,13 +1,18 @@
 //! `roomwire stats`: reads the shared page; the gateway is never asked and never noticed.
+//!
+//! `--clean` is the one thing here that writes: it removes the pages of gateways that are gone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use roomwire_metrics::{GatewayState, ReadError, Reader, Snapshot, default_page_path, text};
+use roomwire_metrics::{
+    Cleaned, GatewayState, ReadError, Reader, Snapshot, clean_pages, default_page_path,
+    find_instances, remove_page, text,
+};
 
 use super::terminal;
 use crate::config::Span;
@@ -22,7 +27,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 Examples:
   roomwire stats
   roomwire stats --watch --interval 500ms
-  roomwire stats --json | jq .counters.sessions.value")]
+  roomwire stats --json | jq .counters.sessions.value
+  roomwire stats --clean                     remove the pages of gateways that are gone")]
 pub(super) struct StatsArgs {
     /// The gateway's name, as given to `serve --instance`
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -45,9 +51,15 @@ pub(super) struct StatsArgs {
     /// With --watch: end after this many looks
     #[arg(long, value_name = "N", requires = "watch")]
     count: Option<u64>,
+    /// Remove the pages that gateways left which are gone; with --page only that one
+    #[arg(long, conflicts_with_all = ["json", "watch", "all", "instance"])]
+    clean: bool,
 }
 
 pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
+    if arguments.clean {
+        return clean(arguments.page.as_deref());
+    }
     let page = arguments
         .page
         .clone()
@@ -97,13 +109,49 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(page: &std::path::Path) -> anyhow::Result<Reader> {
+/// Opens a page, or says which gateways have one.
+pub(super) fn open(page: &Path) -> anyhow::Result<Reader> {
     Reader::open(page)
         .map_err(|error: ReadError| anyhow::Error::new(error))
-        .context(
-            "no counters to read; is a gateway running? `roomwire serve` starts one, \
-         `--instance NAME` chooses another",
-        )
+        .with_context(|| {
+            let others: Vec<String> = find_instances(Clock::unix_ms())
+                .into_iter()
+                .map(|(name, state)| format!("{name} ({})", state.as_str()))
+                .collect();
+            let others = match others.as_slice() {
+                [] => String::new(),
+                others => format!(", `--instance NAME` reads another: {}", others.join(", ")),
+            };
+            format!(
+                "no counters to read; is a gateway running? `roomwire serve` starts one{others}"
+            )
+        })
+}
+
+fn clean(page: Option<&Path>) -> anyhow::Result<ExitCode> {
+    if let Some(page) = page {
+        remove_page(page)?;
+        terminal::print(format!("removed {}\n", page.display()).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut failed = false;
+    for cleaned in clean_pages(None).context("the pages cannot be listed")? {
+        match cleaned {
+            Cleaned::Removed(path) => {
+                terminal::print(format!("removed {}\n", path.display()).as_bytes())?;
+            }
+            Cleaned::InUse(path) => terminal::tell(&format!("in use  {}\n", path.display())),
+            Cleaned::Failed(_, error) => {
+                failed = true;
+                terminal::tell(&format!("roomwire: {error}\n"));
+            }
+        }
+    }
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn page_text(
@@ -118,5 +166,6 @@ fn page_text(
         ..text::TableOptions::default()
     };
     let head = text::headline(snapshot, state, Clock::unix_ms());
-    format!("{head}\n{}", text::table(snapshot, &options))
+    let blocks = text::blocks(snapshot, all);
+    format!("{head}\n{}{blocks}", text::table(snapshot, &options))
 }

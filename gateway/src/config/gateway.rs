@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::setting::Visitor;
+use super::setting::{Visitor, words};
 use super::unit::Span;
 
 /// What concerns the program as a whole.
@@ -33,8 +33,22 @@ pub struct GatewayConfig {
     pub data_dir: Option<PathBuf>,
     /// Whether counters are published in a file that other processes can map. Default true.
     pub page: bool,
+    /// What a restart does with the counters of the gateway before. Default "reset".
+    pub counters: CountersPolicy,
     /// The file that counters are published in. Default `/dev/shm/roomwire.INSTANCE` on Linux.
     pub page_file: Option<PathBuf>,
+}
+
+words! {
+    /// What a restart does with what was counted before it.
+    #[derive(Default)]
+    pub enum CountersPolicy {
+        /// Counters begin at zero.
+        #[default]
+        Reset = "reset",
+        /// Counters go on from the page that the gateway of this name left, where it can be read.
+        Keep = "keep",
+    }
 }
 
 impl Default for GatewayConfig {
@@ -47,6 +61,7 @@ impl Default for GatewayConfig {
             instance: "default".to_owned(),
             data_dir: None,
             page: true,
+            counters: CountersPolicy::default(),
             page_file: None,
         }
     }
@@ -80,6 +95,7 @@ impl GatewayConfig {
         visitor.setting("instance", &mut self.instance);
         visitor.setting("data_dir", &mut self.data_dir);
         visitor.setting("page", &mut self.page);
+        visitor.setting("counters", &mut self.counters);
         visitor.setting("page_file", &mut self.page_file);
     }
 }

@@ -33,7 +33,7 @@ use serde::Serialize;
 pub use accept::{AcceptConfig, InvalidNetwork, Network, WhenFull};
 pub use error::ConfigError;
 use error::{Place, Problem};
-pub use gateway::GatewayConfig;
+pub use gateway::{CountersPolicy, GatewayConfig};
 pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, Route, default_routes};
 pub use rooms::{HistoryConfig, RoomPattern, RoomsConfig, SlowPolicy};

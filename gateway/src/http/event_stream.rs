@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Response, StatusCode};
 use roomwire_hub::{Join, Joined, Member, Position};
-use roomwire_metrics::Id;
+use roomwire_metrics::{BlockId, Id};
 use roomwire_protocols::{event, sse};
 
 use super::api::{overloaded, room_of};
@@ -24,7 +24,7 @@ use super::problem::{Answer, Problem, with_type};
 use super::service::Call;
 use crate::message::Message;
 use crate::session::{ClientId, CloseReason, Io, Refusal, TaskSide, Wire};
-use crate::worker::{Core, NewSession, Worker};
+use crate::worker::{Core, NewSession, Worker, count_queue};
 
 /// Bytes taken from the outbox at a time.
 const TAKEN_BYTES: usize = 64 * 1024;
@@ -116,6 +116,17 @@ impl Core {
             .map_err(|error| self.refuse(error))
     }
 
+    fn count_taken(&mut self, id: ClientId, bytes: usize) {
+        let lane = Rc::clone(&self.lane);
+        let Some(session) = self.find(id) else {
+            return;
+        };
+        count_queue(session, &lane);
+        let listener = session.listener;
+        let block = self.listener_block(listener);
+        lane.block_add(block, BlockId::ListenerBytesOut, bytes as u64);
+    }
+
     /// Takes queued bytes of an event stream; `None` once it has ended and all is taken.
     fn take_events(
         &mut self,
@@ -140,6 +151,7 @@ impl Core {
         });
         if !taken.is_empty() {
             self.lane.add(Id::BytesOut, taken.len() as u64);
+            self.count_taken(id, taken.len());
             return Poll::Ready(Some(taken.into()));
         }
         let mut side = side.borrow_mut();

@@ -6,7 +6,7 @@ use http::header::{self, HeaderValue};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use roomwire_metrics::Id;
+use roomwire_metrics::{BlockId, Id};
 use roomwire_protocols::http1::is_host;
 
 use super::body::{CollectError, RequestBody, ResponseBody};
@@ -91,12 +91,25 @@ pub(crate) async fn respond(
     connection: &Rc<Connection>,
     request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
-    connection.worker.count(Id::HttpRequests);
+    let worker = &connection.worker;
+    worker.count(Id::HttpRequests);
+    let block = worker
+        .shared
+        .page
+        .listener_block(usize::from(connection.listener));
+    worker.lane.block_add(block, BlockId::ListenerRequests, 1);
+    let began_us = worker.shared.clock.now_us();
+    let query = request.uri().query();
+    let waits = query.is_some_and(|query| query.contains("wait="));
     let head = *request.method() == Method::HEAD;
     let answer = match dispatch(connection, request).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_answer(),
     };
+    if !waits {
+        let took_us = worker.shared.clock.now_us().saturating_sub(began_us);
+        worker.lane.record(Id::HttpRequestMicros, took_us);
+    }
     finish(connection, answer, head)
 }
 

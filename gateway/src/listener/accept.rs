@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use roomwire_certs::TlsHandle;
-use roomwire_metrics::Id;
+use roomwire_metrics::{BlockId, Id};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -69,6 +69,7 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
             Ok((stream, peer)) => {
                 exhausted = false;
                 door.worker.count(Id::ConnectionsAccepted);
+                door.count(BlockId::ListenerAccepted);
                 match Admission::admit(&door.worker.shared, door.listener) {
                     Ok(permit) => door.enter(stream, peer, permit),
                     Err(full) if door.accept().when_full == WhenFull::Refuse => {
@@ -116,8 +117,18 @@ impl Door {
             .accept
     }
 
+    fn count(&self, id: BlockId) {
+        let block = self
+            .worker
+            .shared
+            .page
+            .listener_block(usize::from(self.listener));
+        self.worker.lane.block_add(block, id, 1);
+    }
+
     pub(super) fn refuse(&self, peer: SocketAddr, full: Full) {
         self.worker.count(full.counter());
+        self.count(BlockId::ListenerRefused);
         self.worker.with(|core| {
             if core.topics.refused.has_listeners() {
                 core.topics.refused.emit(&Refused { peer });

@@ -400,7 +400,7 @@ mod tests {
     use crate::message::Message;
 
     fn check(sizes: &[usize], budget: usize, newest: bool, expected: &[u64]) {
-        let message = |bytes| Message::new(Arc::from(""), 0, &vec![b'1'; bytes]);
+        let message = |bytes| Message::new(Arc::from(""), 0, 0, &vec![b'1'; bytes]);
         let overhead = message(0).wire_cost("");
         let stored = |(index, &bytes): (usize, &usize)| roomwire_hub::Stored {
             offset: index as u64,

@@ -318,6 +318,8 @@ pub(crate) struct Session {
     /// The sender's name on messages: `name`, else the client id; made at the first publish.
     pub(crate) from: Option<Arc<str>>,
     pub(crate) outbox: Outbox<Slice>,
+    /// What the gauge of queued bytes has of this session.
+    pub(crate) counted_bytes: u64,
     /// Input that was read but must wait until the session is read again.
     pub(crate) stash: Vec<u8>,
     /// Requests of this session that wait for replies.

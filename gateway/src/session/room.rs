@@ -204,7 +204,8 @@ impl Core {
         if room::check(room) == Ok(Subject::Pattern) {
             return Err(Refusal::pattern());
         }
-        let message = Message::new(from, crate::lifecycle::Clock::unix_ms(), data);
+        let now = crate::lifecycle::Clock::unix_ms();
+        let message = Message::new(from, now, self.now_us, data);
         let publish = Publish {
             room,
             message: Arc::clone(&message),
@@ -220,6 +221,9 @@ impl Core {
                     Id::Publishes
                 };
                 self.lane.increment(id);
+                if !published.duplicate {
+                    self.lane.record(Id::PublishBytes, data.len() as u64);
+                }
                 if self.topics.publish.has_listeners() && !published.duplicate {
                     let (shared, offset) = (&self.shared, published.offset);
                     let publication = event::Publication::new(shared, room, offset, message);
@@ -245,7 +249,7 @@ mod tests {
     fn stored(offset: u64, bytes: usize) -> Stored<Arc<Message>> {
         Stored {
             offset,
-            message: Message::new(Arc::from("x"), 0, &vec![b'1'; bytes]),
+            message: Message::new(Arc::from("x"), 0, 0, &vec![b'1'; bytes]),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use roomwire_metrics::Id;
+use roomwire_metrics::{BlockId, Id};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -206,6 +206,9 @@ impl Core {
             let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
                 return;
             };
+            let block = self.listener_block(socket.listener);
+            self.lane
+                .block_add(block, BlockId::ListenerBytesIn, meta.len as u64);
             match socket.handler {
                 Handler::Echo if self.is_service(meta.addr) => {
                     self.lane.increment(Id::UdpServicesRefused);
@@ -258,6 +261,11 @@ impl Core {
                 Ok(()) => {
                     self.lane.add(Id::UdpDatagramsOut, datagrams);
                     self.lane.add(Id::UdpBytesOut, contents.len() as u64);
+                    let block = self.listener_block(socket.listener);
+                    self.lane
+                        .block_add(block, BlockId::ListenerBytesOut, contents.len() as u64);
+                    self.lane
+                        .block_add(block, BlockId::ListenerFramesOut, datagrams);
                 }
                 // UDP may drop; waiting would make one peer's traffic another's delay.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -277,6 +285,7 @@ impl Core {
             sessions,
             endpoints,
             lane,
+            shared,
             ..
         } = self;
         let Some(session) = sessions.get_mut(slot as usize) else {
@@ -288,6 +297,7 @@ impl Core {
         let Some(socket) = endpoints.get(usize::from(*endpoint)) else {
             return;
         };
+        let block = shared.page.listener_block(usize::from(session.listener));
         let mut refused = false;
         while let Some((frame, _)) = session.outbox.pop() {
             if !lease.spend(frame.len()) {
@@ -299,6 +309,8 @@ impl Core {
                     lane.increment(Id::UdpDatagramsOut);
                     lane.increment(Id::FramesOut);
                     lane.add(Id::UdpBytesOut, frame.len() as u64);
+                    lane.block_add(block, BlockId::ListenerBytesOut, frame.len() as u64);
+                    lane.block_add(block, BlockId::ListenerFramesOut, 1);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     lane.increment(Id::UdpDatagramsDropped);

@@ -14,18 +14,21 @@ use std::task::Waker;
 use roomwire_certs::Identity;
 use roomwire_hub::emitter::Scheduler;
 use roomwire_hub::{Delivery, Origin, Outbox, OutboxLimits, Push, Seats, WorkerId};
-use roomwire_metrics::{Id, LaneWriter};
+use roomwire_metrics::{Block, BlockId, Id, LaneWriter};
 use roomwire_protocols::websocket::deflate::InflatePool;
 use slab::Slab;
 use tracing::Level;
 
+use super::busy::BusyRooms;
 use super::deflater::{self, Deflater};
 use super::request::RequestTable;
 use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Change, Closed, Topics};
 use crate::listener::Permit;
 use crate::message::Message;
-use crate::session::{ClientId, CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, Wire};
+use crate::session::{
+    ClientId, CloseReason, Fault, Framing, Io, Session, Stage, Stream, TaskSide, Wire,
+};
 use crate::shared::Shared;
 use crate::udp::{Endpoint, ReceiveBuffers};
 
@@ -45,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) scheduler: Scheduler,
     /// Monotonic milliseconds at the start of this turn.
     pub(crate) now_ms: u64,
+    /// The same in microseconds.
+    pub(crate) now_us: u64,
     pub(crate) sessions: Slab<Session>,
     generation: u32,
     pub(crate) seats: RoomSeats,
@@ -57,6 +62,9 @@ pub(crate) struct Core {
     /// Sessions not read from until the hub's inboxes have room again.
     pub(crate) parked: Vec<ClientId>,
     pub(crate) inbox: Vec<HubDelivery>,
+    /// Messages fanned out since the last flush, as when they were taken and how many were then.
+    pub(crate) unflushed: Vec<(u64, u64)>,
+    pub(crate) busy: BusyRooms,
     pub(crate) read_buffer: Vec<u8>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) datagrams: ReceiveBuffers,
@@ -146,6 +154,7 @@ impl Core {
             topics: Topics::resolve(&shared.emitter),
             scheduler,
             now_ms: shared.clock.now_ms(),
+            now_us: shared.clock.now_us(),
             sessions: Slab::new(),
             generation: shared.first_generation,
             seats,
@@ -156,6 +165,8 @@ impl Core {
             dying: Vec::new(),
             parked: Vec::new(),
             inbox: Vec::new(),
+            unflushed: Vec::new(),
+            busy: BusyRooms::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
             endpoints,
             datagrams: ReceiveBuffers::default(),
@@ -202,6 +213,7 @@ impl Core {
             name: None,
             from: None,
             outbox: Outbox::new(),
+            counted_bytes: 0,
             stash: Vec::new(),
             requests: 0,
             permit: new.permit,
@@ -212,8 +224,23 @@ impl Core {
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.lane.increment(Id::SessionsOpened);
         self.lane.gauge_add(Id::Sessions, 1);
+        let block = self.listener_block(new.listener);
+        self.lane.block_add(block, BlockId::ListenerOpened, 1);
+        self.lane
+            .block_gauge_add(block, BlockId::ListenerSessions, 1);
         self.emit_connection(slot);
         Some(id)
+    }
+
+    /// Takes the time for the turn, or for what a task does between two.
+    pub(crate) fn look_at_clock(&mut self) {
+        self.now_us = self.shared.clock.now_us();
+        self.now_ms = self.now_us / 1000;
+    }
+
+    /// Where the figures of a listener are counted.
+    pub(crate) fn listener_block(&self, listener: u16) -> Block {
+        self.shared.page.listener_block(usize::from(listener))
     }
 
     /// Makes the buffers anew that a panic took along.
@@ -385,6 +412,14 @@ impl Core {
         self.lane.increment(info.counter);
         self.lane.increment(Id::SessionsClosed);
         self.lane.gauge_sub(Id::Sessions, 1);
+        self.lane.gauge_sub(Id::OutboxBytes, session.counted_bytes);
+        let block = self.listener_block(session.listener);
+        self.lane.block_add(block, BlockId::ListenerClosed, 1);
+        self.lane
+            .block_gauge_sub(block, BlockId::ListenerSessions, 1);
+        if !matches!(info.fault, Fault::None | Fault::Operator) {
+            self.lane.block_add(block, BlockId::ListenerFaults, 1);
+        }
         let (client, peer, wire) = (session.id, session.peer, session.wire.name());
         let reason_word = info.word;
         if info.level == Level::ERROR {

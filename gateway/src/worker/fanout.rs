@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roomwire_hub::{
     Delivery, Member, Origin, OutboxLimits, PresenceChange, Push, RoomMessage, RoomRef,
 };
-use roomwire_metrics::{Id, LaneWriter};
+use roomwire_metrics::{BlockId, Id, LaneWriter};
 use roomwire_protocols::event::{self, MemberView};
 use slab::Slab;
 
@@ -77,6 +77,18 @@ impl Core {
         self.output.scratch = json;
         self.lane.increment(Id::HubMessages);
         self.lane.add(Id::HubDeliveries, delivered);
+        let block = self.shared.page.rooms_block(usize::from(room.class));
+        let bytes = message.message.data().len() as u64;
+        self.lane.block_add(block, BlockId::RoomsPublishes, 1);
+        self.lane.block_add(block, BlockId::RoomsBytes, bytes);
+        self.lane
+            .block_add(block, BlockId::RoomsDeliveries, delivered);
+        // Messages of one turn follow each other, so this stays short.
+        let taken_us = message.message.taken_us();
+        match self.unflushed.last_mut() {
+            Some((at, count)) if *at == taken_us => *count += 1,
+            _ => self.unflushed.push((taken_us, 1)),
+        }
     }
 
     fn fan_out_presence(

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use roomwire_metrics::Id;
+use roomwire_metrics::{Block, BlockId, Id, LaneWriter};
 use roomwire_protocols::event;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
@@ -29,10 +29,13 @@ impl Core {
     pub(crate) fn flush_touched(&mut self) {
         self.output.arenas.seal();
         while let Some(slot) = self.output.touched.pop() {
-            let Some(session) = self.session(slot) else {
+            let Some(session) = self.sessions.get_mut(slot as usize) else {
                 continue;
             };
             session.touched = false;
+            if session.stalled_ms.is_some() {
+                count_queue(session, &self.lane);
+            }
             // A stalled session's waker is registered: trying again before it fires is a wasted
             // system call for each slow peer and turn.
             if session.stalled_ms.is_none() {
@@ -49,6 +52,10 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
+        let block = self
+            .shared
+            .page
+            .listener_block(usize::from(session.listener));
         let Session {
             io,
             outbox,
@@ -63,12 +70,13 @@ impl Core {
                 if !outbox.is_empty() && stalled_ms.is_none() {
                     *stalled_ms = Some(now_ms);
                 }
-                return TaskSide::wake(side);
+                TaskSide::wake(side);
+                return count_queue(session, &self.lane);
             }
             Io::Stream(stream) => {
                 let had = stream.written();
                 let mut cx = Context::from_waker(waker);
-                let flushed = write_out(stream, outbox, &mut cx, &self.lane);
+                let flushed = write_out(stream, outbox, &mut cx, &self.lane, block);
                 match flushed {
                     Flushed::Full if stalled_ms.is_none() => {
                         outbox.for_each_frame_mut(|frame, _| frame.detach());
@@ -81,9 +89,15 @@ impl Core {
                 flushed
             }
         };
+        if matches!(flushed, Flushed::Full) {
+            let waiting = outbox.bytes() as u64;
+            self.lane.increment(Id::WritesBlocked);
+            self.lane.record(Id::OutboxDepthBytes, waiting);
+        }
+        count_queue(session, &self.lane);
         match flushed {
             Flushed::All => self.drained(slot),
-            Flushed::Full => self.lane.increment(Id::WritesBlocked),
+            Flushed::Full => {}
             Flushed::Failed(reason) => self.die(slot, reason),
         }
     }
@@ -152,11 +166,22 @@ impl Core {
     }
 }
 
+/// Brings the gauge of queued bytes up to what this session's outbox holds now.
+pub(crate) fn count_queue(session: &mut Session, lane: &LaneWriter) {
+    let now = session.outbox.bytes() as u64;
+    let before = std::mem::replace(&mut session.counted_bytes, now);
+    if now != before {
+        // Wraps both ways, which adds up to the same.
+        lane.gauge_add(Id::OutboxBytes, now.wrapping_sub(before));
+    }
+}
+
 fn write_out(
     stream: &mut Stream,
     outbox: &mut roomwire_hub::Outbox<Slice>,
     cx: &mut Context<'_>,
-    lane: &roomwire_metrics::LaneWriter,
+    lane: &LaneWriter,
+    block: Block,
 ) -> Flushed {
     while !outbox.is_empty() {
         let mut pieces: SmallVec<[IoSlice<'_>; MAX_PIECES]> = SmallVec::new();
@@ -175,6 +200,8 @@ fn write_out(
                 lane.increment(Id::Writes);
                 lane.add(Id::BytesOut, written as u64);
                 lane.add(Id::FramesOut, frames as u64);
+                lane.block_add(block, BlockId::ListenerBytesOut, written as u64);
+                lane.block_add(block, BlockId::ListenerFramesOut, frames as u64);
             }
             Poll::Pending => return Flushed::Full,
         }

@@ -6,12 +6,14 @@
 //! be polled; they reach the core through [`Worker`]. Next file to read: `turn.rs`.
 
 mod arena;
+mod busy;
 mod control;
 mod core;
 mod deflater;
 mod encode;
 mod fanout;
 mod flush;
+mod process;
 mod read;
 mod ready;
 pub(crate) mod request;
@@ -36,6 +38,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::arena::{Arenas, Run, Slice};
 pub(crate) use self::control::{ConnectionInfo, Control};
 pub(crate) use self::core::{Core, NewSession};
+pub(crate) use self::flush::count_queue;
 pub(crate) use self::ready::{ReadyQueue, SlotWaker};
 use self::say::frame;
 use self::turn::Turn;
@@ -69,7 +72,7 @@ impl Worker {
     /// Runs `work` on the core. Never awaits, so the core is never found borrowed.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.core.borrow_mut();
-        core.now_ms = core.shared.clock.now_ms();
+        core.look_at_clock();
         work(&mut core)
     }
 

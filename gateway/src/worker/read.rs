@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use roomwire_metrics::Id;
+use roomwire_metrics::{BlockId, Id};
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
 use roomwire_protocols::line::LineDecoder;
@@ -28,6 +28,7 @@ impl Core {
             let Some(session) = self.sessions.get_mut(slot as usize) else {
                 return;
             };
+            let listener = usize::from(session.listener);
             let Io::Stream(stream) = &mut session.io else {
                 return;
             };
@@ -39,6 +40,9 @@ impl Core {
                 Poll::Ready(Ok(count)) => {
                     self.lane.increment(Id::Reads);
                     self.lane.add(Id::BytesIn, count as u64);
+                    let block = self.shared.page.listener_block(listener);
+                    self.lane
+                        .block_add(block, BlockId::ListenerBytesIn, count as u64);
                     if let Some(input) = buffer.get_mut(..count) {
                         self.feed(slot, input);
                     }
@@ -332,6 +336,7 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return input.len();
         };
+        let listener = usize::from(session.listener);
         let Io::Stream(stream) = &mut session.io else {
             return input.len();
         };
@@ -344,8 +349,11 @@ impl Core {
             }
             Poll::Pending => 0,
         };
+        let block = self.shared.page.listener_block(listener);
         self.lane.increment(Id::Writes);
         self.lane.add(Id::BytesOut, written as u64);
+        self.lane
+            .block_add(block, BlockId::ListenerBytesOut, written as u64);
         if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
             self.push_read(slot, rest);
             self.pause(slot);

@@ -4,7 +4,7 @@
 //! at once a second; that is as precise as limits of seconds need, and an idle session costs no
 //! timer memory.
 
-use roomwire_metrics::Id;
+use roomwire_metrics::{Id, Page};
 use roomwire_protocols::sse;
 use roomwire_protocols::websocket::Opcode;
 
@@ -71,9 +71,8 @@ impl Core {
         if self.now_ms < self.tick.due_ms {
             return;
         }
-        let late = self.now_ms.saturating_sub(self.tick.due_ms);
-        self.lane
-            .record(Id::WorkerLagMicros, late.saturating_mul(1000));
+        let late_us = self.now_us.saturating_sub(self.tick.due_ms * 1000);
+        self.lane.record(Id::WorkerLagMicros, late_us);
         self.tick.due_ms = self.now_ms + TICK_MS;
         self.tick.ticks += 1;
         self.look_around();
@@ -83,6 +82,7 @@ impl Core {
             self.output.arenas.release();
             self.output.deflater.release();
             self.give_memory_back();
+            self.count_cpu();
         }
         if self.worker.0 == 0 {
             self.keep_house();
@@ -103,7 +103,7 @@ impl Core {
 
     /// The first worker's share of what is the whole gateway's.
     fn keep_house(&mut self) {
-        let swept = self.shared.hub.sweep(self.now_ms, SWEEP_BUDGET);
+        let swept = (self.shared.hub).sweep(self.now_ms, SWEEP_BUDGET, Page::BUSY_ROOMS);
         self.lane.add(Id::RoomsExpired, swept.rooms as u64);
         self.lane.add(Id::HistoryExpired, swept.messages as u64);
         let stats = self.shared.hub.stats();
@@ -115,6 +115,12 @@ impl Core {
         let dropped = stats.presence_dropped - self.tick.presence_dropped;
         self.lane.add(Id::PresenceDropped, dropped);
         self.tick.presence_dropped = stats.presence_dropped;
+        let round_ms = (stats.rooms / SWEEP_BUDGET + 1) as u64 * TICK_MS;
+        self.busy.take(swept.busiest, self.now_ms, round_ms);
+        if self.tick.ticks.is_multiple_of(TICKS_PER_ROUND as u64) {
+            self.busy.show(&self.shared.page);
+            self.count_process();
+        }
         self.shared.page.heartbeat(Clock::unix_ms());
     }
 

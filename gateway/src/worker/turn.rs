@@ -37,8 +37,8 @@ pub(crate) enum Turn {
 impl Core {
     /// Runs one turn.
     pub(crate) fn turn(&mut self, woken: &mut Vec<u32>) -> Turn {
-        let began_us = self.shared.clock.now_us();
-        self.now_ms = self.shared.clock.now_ms();
+        self.look_at_clock();
+        let began_us = self.now_us;
         self.scheduler.begin_turn(self.now_ms);
         self.scheduler.run_immediates();
         self.run_timers();
@@ -134,13 +134,30 @@ impl Core {
         }
     }
 
+    /// Messages fanned out since the last call have been written to their members' sockets by now.
+    fn record_latency(&mut self) {
+        if self.unflushed.is_empty() {
+            return;
+        }
+        let now_us = self.shared.clock.now_us();
+        for (taken_us, count) in self.unflushed.drain(..) {
+            let latency_us = now_us.saturating_sub(taken_us);
+            self.lane
+                .record_many(Id::PublishToFlushMicros, latency_us, count);
+        }
+    }
+
     fn drain_inbox(&mut self) -> bool {
         let batch = INBOX_BATCH.min(self.shared.bounds.outbox_half_messages);
         let mut deliveries = std::mem::take(&mut self.inbox);
         let mut more = false;
+        let depth = self.shared.hub.inbox(self.worker).len() as u64;
+        if depth > 0 {
+            self.lane.record(Id::InboxDepth, depth);
+            self.lane.high_water(Id::InboxHigh, depth);
+        }
         for _ in 0..BATCHES_PER_TURN {
             let inbox = self.shared.hub.inbox(self.worker);
-            self.lane.high_water(Id::InboxHigh, inbox.len() as u64);
             more = inbox.drain(batch, &mut deliveries) == batch;
             let mut queued_bytes = 0;
             for delivery in deliveries.drain(..) {
@@ -153,6 +170,7 @@ impl Core {
                 self.deliver(delivery);
             }
             self.flush_touched();
+            self.record_latency();
             if !more {
                 break;
             }

@@ -13,6 +13,7 @@ mod api;
 mod crowd;
 mod deflate;
 mod embedding;
+mod figures;
 mod hardening;
 mod http1;
 mod lifecycle;

@@ -8,11 +8,12 @@
 mod page;
 mod publish;
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use self::page::{HistoryPage, HubStats, RoomSummary, Swept};
+pub use self::page::{HistoryPage, HubStats, RoomRate, RoomSummary, Swept};
 pub use self::publish::{BroadcastError, Publish, PublishError, Published};
 use crate::delivery::{Delivery, WorkerId};
 use crate::directory::{Directory, DirectoryFull};
@@ -228,15 +229,21 @@ impl<M: Clone, C> Hub<M, C> {
     }
 
     /// Expires history and idempotency keys, and removes rooms that nobody is in and that remember
-    /// nothing. Looks at no more than `budget` rooms and goes on where the last call ended.
-    pub fn sweep(&self, now: u64, budget: usize) -> Swept {
+    /// nothing. Looks at no more than `budget` rooms and goes on where the last call ended; names at
+    /// most `busiest` of them.
+    pub fn sweep(&self, now: u64, budget: usize, busiest: usize) -> Swept {
         let mut swept = Swept::default();
+        let mut rates = Vec::new();
         for room in self.directory.portion(budget) {
             let gone = self.accounted(&room, |state| {
                 swept.messages += state.expire_history(now);
                 swept.keys += state.expire_keys(now);
                 if state.is_vacant() {
                     state.set_gone();
+                }
+                if !state.is_gone() {
+                    let rate = state.rate(now);
+                    rates.push((rate, state.roster().listed(), Arc::clone(&room)));
                 }
                 state.is_gone()
             });
@@ -245,7 +252,20 @@ impl<M: Clone, C> Hub<M, C> {
             }
         }
         self.directory.shrink();
+        swept.busiest = Self::busiest(rates, busiest);
         swept
+    }
+
+    /// The first of these by rate and members, described.
+    fn busiest(mut rates: Vec<(u64, usize, Arc<Room<M>>)>, count: usize) -> Vec<RoomRate> {
+        rates.sort_unstable_by_key(|rate| Reverse((rate.0, rate.1)));
+        rates.truncate(count);
+        let describe = |(per_1000_s, _, room): (u64, usize, Arc<Room<M>>)| RoomRate {
+            room: room.identity.id,
+            per_1000_s,
+            summary: room.locked(|state| page::summary(&room, state)),
+        };
+        rates.into_iter().map(describe).collect()
     }
 
     /// Panics unless all that is counted twice agrees. Only true while nobody uses the hub.

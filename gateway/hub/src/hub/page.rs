@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Hub;
-use crate::delivery::Stored;
+use crate::delivery::{RoomId, Stored};
 use crate::member::MemberPage;
 use crate::position::{Epoch, Position};
+use crate::room::{Room, State};
 
 /// A part of a room's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +57,19 @@ pub struct HubStats {
     pub presence_dropped: u64,
 }
 
-/// What one sweep removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How busy a room is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRate {
+    /// The room.
+    pub room: RoomId,
+    /// Messages in a thousand seconds, measured over a second or more.
+    pub per_1000_s: u64,
+    /// What else is to be said about it.
+    pub summary: RoomSummary,
+}
+
+/// What one sweep removed, and what it saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Rooms that nobody was in and that remembered nothing.
     pub rooms: usize,
@@ -65,6 +77,22 @@ pub struct Swept {
     pub messages: usize,
     /// Idempotency keys that were due.
     pub keys: usize,
+    /// The busiest of the rooms that were looked at, in descending order; of rooms as busy as each
+    /// other those with more members first.
+    pub busiest: Vec<RoomRate>,
+}
+
+pub(super) fn summary<M: Clone>(room: &Room<M>, state: &State<M>) -> RoomSummary {
+    let (history_messages, history_bytes) = state.footprint();
+    RoomSummary {
+        name: Arc::clone(&room.identity.name),
+        epoch: room.identity.epoch,
+        offset: state.offset(),
+        members: state.roster().listed(),
+        watchers: state.roster().watchers(),
+        history_messages,
+        history_bytes,
+    }
 }
 
 impl<M: Clone, C> Hub<M, C> {
@@ -115,18 +143,7 @@ impl<M: Clone, C> Hub<M, C> {
         let mut rooms = self.directory.all();
         rooms.sort_unstable_by(|a, b| a.identity.name.cmp(&b.identity.name));
         let summaries = rooms.iter().filter_map(|room| {
-            room.locked(|state| {
-                let (history_messages, history_bytes) = state.footprint();
-                (!state.is_gone()).then(|| RoomSummary {
-                    name: Arc::clone(&room.identity.name),
-                    epoch: room.identity.epoch,
-                    offset: state.offset(),
-                    members: state.roster().listed(),
-                    watchers: state.roster().watchers(),
-                    history_messages,
-                    history_bytes,
-                })
-            })
+            room.locked(|state| (!state.is_gone()).then(|| summary(room, state)))
         });
         summaries.take(limit).collect()
     }

@@ -48,6 +48,7 @@ impl<M: Clone> Room<M> {
                     keys: None,
                     roster: Roster::default(),
                     patterns: Matching::default(),
+                    look: Look::default(),
                     targets: SmallVec::new(),
                 },
             ),
@@ -89,9 +90,21 @@ pub(crate) struct State<M> {
     keys: Option<Box<Keys>>,
     roster: Roster,
     patterns: Matching,
+    look: Look,
     /// Workers of `roster` and of `patterns`: where messages go. Ascending, without repetition.
     targets: SmallVec<[u16; 4]>,
 }
+
+/// What a sweep saw of a room last, for its rate.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    offset: u64,
+    at_ms: u64,
+    per_1000_s: u64,
+}
+
+/// A rate is of at least so long. Chosen: shorter ones jump, longer ones come late.
+const LOOK_MS: u64 = 900;
 
 /// A message to be numbered, with what the hub adds to it.
 #[derive(Debug)]
@@ -173,6 +186,26 @@ impl<M: Clone> State<M> {
             self.keys = None;
         }
         expired
+    }
+
+    /// Messages in a thousand seconds, at the rate since the last look but for very short times.
+    pub(crate) fn rate(&mut self, now: u64) -> u64 {
+        let offset = self.offset();
+        let elapsed_ms = now.saturating_sub(self.look.at_ms);
+        if elapsed_ms >= LOOK_MS {
+            let news = offset.saturating_sub(self.look.offset);
+            // The first look has no time to measure from.
+            let per_1000_s = match self.look.at_ms {
+                0 => 0,
+                _ => news.saturating_mul(1_000_000) / elapsed_ms,
+            };
+            self.look = Look {
+                offset,
+                at_ms: now,
+                per_1000_s,
+            };
+        }
+        self.look.per_1000_s
     }
 
     /// Numbers a message and hands it on. The offset, and whether its key was known already.

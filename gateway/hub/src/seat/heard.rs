@@ -57,6 +57,7 @@ mod tests {
             name: id.to_string().into(),
             epoch: Epoch(id),
             slow: SlowPolicy::Disconnect,
+            class: 0,
         };
         for id in 1..=10 * GENERATION as u64 {
             heard.note(&room(id));

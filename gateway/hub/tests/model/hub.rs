@@ -543,7 +543,7 @@ impl World {
     fn sweep(&mut self) {
         let all = self.rng.one_in(2);
         let budget = if all { 100 } else { self.rng.index(4) };
-        let swept = self.hub.sweep(self.now, budget);
+        let swept = self.hub.sweep(self.now, budget, 0);
         let left = self.hub.rooms(usize::MAX);
         let mut gone = 0;
         for room in 0..self.oracle.rooms.len() {
@@ -629,7 +629,7 @@ impl World {
             let worker = WorkerId(u16::try_from(worker).expect("few workers"));
             self.hub.inbox(worker).drain(usize::MAX, &mut drained);
         }
-        self.hub.sweep(u64::MAX, usize::MAX);
+        self.hub.sweep(u64::MAX, usize::MAX, 0);
         self.hub.check_invariants();
         let stats = self.hub.stats();
         assert_eq!((stats.rooms, stats.patterns), (0, 0));
@@ -687,7 +687,7 @@ fn ten_thousand_abandoned_rooms_leave_nothing() {
 
     let mut removed = 0;
     for _ in 0..10 {
-        let swept = hub.sweep(400_000, 500);
+        let swept = hub.sweep(400_000, 500, 0);
         assert!(swept.rooms <= 500);
         removed += swept.rooms;
     }
@@ -721,6 +721,6 @@ fn a_full_hub_refuses_new_rooms_and_keeps_the_old() {
     assert_eq!(publish("two"), Ok(1));
     assert_eq!(publish("three"), Err(PublishError::TooManyRooms));
     assert_eq!(publish("one"), Ok(2));
-    hub.sweep(400_000, 10);
+    hub.sweep(400_000, 10, 0);
     assert_eq!(publish("three"), Ok(1));
 }

@@ -315,7 +315,7 @@ fn race(seed: u64) {
         hub.history("bare", None, 0, 0)
             .is_none_or(|page| page.messages.is_empty())
     );
-    hub.sweep(u64::MAX, usize::MAX);
+    hub.sweep(u64::MAX, usize::MAX, 0);
     let stats = hub.stats();
     assert_eq!(
         (stats.rooms, stats.patterns, stats.history_bytes),
@@ -357,7 +357,7 @@ fn churn(
             .drain(usize::MAX, &mut Vec::new());
     }
     hub.check_invariants();
-    hub.sweep(u64::MAX, usize::MAX);
+    hub.sweep(u64::MAX, usize::MAX, 0);
     assert_eq!(hub.stats().rooms, 0);
 }
 

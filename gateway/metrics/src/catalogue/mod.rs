@@ -10,8 +10,11 @@ use std::fmt::Write as _;
 use crate::layout::{MAX_NAME_BYTES, MAX_ROWS};
 use crate::{histogram, prometheus};
 
+mod block;
 mod unit;
 
+pub(crate) use block::BLOCK_SLOTS;
+pub use block::{BLOCK_CATALOGUE, BlockId, BlockKind, BlockMetric, block_text};
 pub use unit::Unit;
 
 /// How a figure behaves, and so how lanes are summed and what Prometheus is told.
@@ -436,6 +439,29 @@ pub fn markdown() -> String {
         let (kind, unit, level) = (kind.as_str(), unit.as_str(), level.as_str());
         let help = help.replace('|', "\\|");
         writeln!(out, "| `{name}` | {kind} | {unit} | {level} | {help} |")
+            .expect("a String takes everything");
+    }
+    out.push_str(
+        "\n## Per listener, per pattern, per room\n\n\
+         The page has blocks with a label for up to 32 listeners, for up to 32 patterns of `rooms.pattern`, and\n\
+         for the 32 busiest rooms. Listeners and rooms beyond that are counted together in blocks labelled\n\
+         `other`. `/metrics` has the first two kinds, with the block's kind as the label; rooms' names, which\n\
+         peers choose, do not go there.\n\n\
+         | Name | Of each | Kind | Unit | Meaning, and what to do |\n\
+         |---|---|---|---|---|\n",
+    );
+    for BlockMetric {
+        block,
+        name,
+        kind,
+        unit,
+        help,
+        ..
+    } in BLOCK_CATALOGUE
+    {
+        let (block, kind, unit) = (block.as_str(), kind.as_str(), unit.as_str());
+        let help = help.replace('|', "\\|");
+        writeln!(out, "| `{name}` | {block} | {kind} | {unit} | {help} |")
             .expect("a String takes everything");
     }
     out

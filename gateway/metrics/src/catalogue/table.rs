@@ -94,6 +94,10 @@ catalogue! {
         "Writes that filled a socket. Frequent: peers read slowly, or their network is slow.";
     counter FramesOut "wire_frames_out_total" Frames Info
         "Frames, lines, events and datagrams sent whole.";
+    gauge OutboxBytes "outbox_bytes" Bytes Info
+        "Bytes that wait in sessions' outboxes because their sockets are full. Near zero where peers keep up; many: look at who reads slowly in GET /v1/connections.";
+    histogram OutboxDepthBytes "outbox_depth_bytes" Bytes Diag
+        "Bytes left in a session's outbox when a write filled its socket. A p99 near max_outbox_bytes: sessions are about to be ended as slow.";
     counter LinesIn "tcp_lines_in_total" Lines Info
         "Lines received on rooms listeners over TCP.";
     counter ChatLinesIn "tcp_chat_lines_in_total" Lines Info
@@ -182,6 +186,10 @@ catalogue! {
         "Events of publish left out because listeners publish in answer to each other without end. Look at the listeners of the embedding program.";
     counter PublishesCongested "hub_publishes_congested_total" Messages Info
         "Publishes refused because a worker's inbox was full. Any rise: the gateway is at its limit.";
+    histogram PublishBytes "hub_publish_bytes" Bytes Info
+        "Sizes of the data of messages that got an offset.";
+    histogram PublishToFlushMicros "hub_publish_to_flush_us" Micros Info
+        "From taking a published message to its members' sockets having been written to, once for each worker that has members. A high p99: workers are overloaded, see worker_turn_us.";
     counter HubMessages "hub_messages_fanned_out_total" Messages Info
         "Messages that workers fanned out; one message counts once for each worker that has members.";
     counter HubDeliveries "hub_deliveries_total" Deliveries Info
@@ -222,6 +230,8 @@ catalogue! {
         "Replies refused: a second one of the same member, or more than the request may keep.";
     counter HttpRequests "http_requests_total" Requests Info
         "HTTP requests of both versions.";
+    histogram HttpRequestMicros "http_request_us" Micros Info
+        "From the head of an HTTP request to the head of its answer, without long polls. A high p99: routes of the embedding program are slow, or workers are overloaded.";
     counter HttpResponsesOk "http_responses_ok_total" Requests Info
         "Answers below 300.";
     counter HttpResponsesRedirect "http_responses_redirect_total" Requests Info
@@ -282,8 +292,20 @@ catalogue! {
         "Plain HTTP requests on a TLS port; each was told so. Look for an http:// link to it.";
     counter WorkerTurns "worker_turns_total" Turns Diag
         "Turns of the workers' loops.";
+    gauge WorkerCpuMicros "worker_cpu_us" Micros Diag
+        "CPU time that the workers' threads took since the start. Its growth in a second divided by 10,000 is their load in percent.";
+    gauge MemoryBytes "process_memory_bytes" Bytes Info
+        "Memory of the process that is in RAM, shared pages included. Grows without end: please report it.";
+    gauge OpenDescriptors "process_descriptors" Descriptors Info
+        "Descriptors that the process has open. Near process_descriptors_max: raise the limit on open files.";
+    gauge MaxDescriptors "process_descriptors_max" Descriptors Info
+        "Descriptors that the process may have open.";
+    gauge UnlabelledBlocks "page_unlabelled" Times Info
+        "Listeners and patterns of rooms.pattern that found no block of their own in the counter page and are counted together as other. Above 0: there are more than 32 of a kind.";
     high InboxHigh "hub_inbox_high_water" Messages Diag
         "Most deliveries that ever waited in one worker's inbox. At three quarters of max_inbox publishers are paused; often there: a worker is overloaded.";
+    histogram InboxDepth "hub_inbox_depth" Messages Diag
+        "Deliveries that waited in a worker's inbox when it began to drain it. A high p99: the worker is overloaded.";
     histogram WorkerTurnMicros "worker_turn_us" Micros Diag
         "Length of one turn of a worker. A high p99 delays every session of the worker: look for a slow listener.";
     histogram WorkerLagMicros "worker_lag_us" Micros Diag

@@ -29,26 +29,51 @@ use crate::words::{WORD, Words};
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Writes the image as the page at `path`. The descriptor returned holds the lock.
-pub(super) fn create(path: &Path, image: &[u64]) -> Result<(Words, OwnedFd), PageError> {
+/// Where a page is made before it is moved to its path.
+pub(super) fn new_path(path: &Path) -> PathBuf {
     let mut new_path = OsString::from(path);
     new_path.push(".new");
-    let new_path = PathBuf::from(new_path);
+    PathBuf::from(new_path)
+}
+
+/// Writes the image as the page at `path`. The descriptor returned holds the lock. The image is
+/// asked for when the path is ours, so that it may depend on the page that is there.
+pub(super) fn create<'a>(
+    path: &Path,
+    image: impl FnOnce() -> &'a Vec<u64>,
+) -> Result<(Words, OwnedFd), PageError> {
+    let new_path = new_path(path);
+    let file = claim_in_time(&new_path, path)?;
+    let created = check_free(path)
+        .and_then(|()| fill(file, &new_path, image()))
+        .and_then(|made| {
+            rustix::fs::rename(&new_path, path).map_err(io_error("replace", path))?;
+            Ok(made)
+        });
+    if created.is_err() {
+        // The error to report is the first one; the next start clears away what stays.
+        rustix::fs::unlink(&new_path).ok();
+    }
+    created
+}
+
+/// Removes the page at `path` if its gateway is gone. A start at the same path waits for this, and
+/// this for a start, so that a page that has just been made is never taken for the old one.
+pub(super) fn remove(path: &Path) -> Result<(), PageError> {
+    let new_path = new_path(path);
+    let claimed = claim_in_time(&new_path, path)?;
+    let removed =
+        check_free(path).and_then(|()| rustix::fs::unlink(path).map_err(io_error("remove", path)));
+    rustix::fs::unlink(&new_path).ok();
+    drop(claimed);
+    removed
+}
+
+fn claim_in_time(new_path: &Path, path: &Path) -> Result<OwnedFd, PageError> {
     for _ in 0..TRIES {
-        let Some(file) = claim(&new_path)? else {
-            continue;
-        };
-        let created = check_free(path)
-            .and_then(|()| fill(file, &new_path, image))
-            .and_then(|made| {
-                rustix::fs::rename(&new_path, path).map_err(io_error("replace", path))?;
-                Ok(made)
-            });
-        if created.is_err() {
-            // The error to report is the first one; the next start clears away what stays.
-            rustix::fs::unlink(&new_path).ok();
+        if let Some(file) = claim(new_path)? {
+            return Ok(file);
         }
-        return created;
     }
     Err(PageError::InUse {
         path: path.to_owned(),

@@ -11,12 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{fmt, io};
 
-use crate::layout::{self, Identity, Lanes, MAX_LANES, MAX_PAGE_BYTES, Shape, word};
+use crate::catalogue::{self, BLOCK_SLOTS, BlockKind};
+use crate::layout::{
+    self, Blocks, FIRST_ROOMS_BLOCK, Identity, LISTENER_BLOCKS, Lanes, MAX_LANES, MAX_PAGE_BYTES,
+    ROOMS_BLOCKS, Shape, word,
+};
 use crate::reader::{self, Phase, Snapshot};
-use crate::words::Words;
-use crate::{LaneWriter, SharedLane, catalogue};
+use crate::words::{WORD, Words};
+use crate::{LaneWriter, SharedLane};
 
+mod busy;
 mod file;
+mod keep;
+mod stale;
+
+pub use busy::BusyRoom;
+pub use stale::{Cleaned, clean_pages, find_instances, remove_page};
 
 /// Most workers a page has lanes for.
 pub const MAX_WORKERS: u16 = 1024;
@@ -39,6 +49,14 @@ pub struct PageOptions {
     pub start_unix_ms: u64,
     /// The gateway's process id.
     pub pid: u32,
+    /// Names of the listeners, in their order. Those beyond 32 share a block.
+    pub listeners: Vec<String>,
+    /// Patterns of rooms that are counted apart, in their order. Those beyond 32 share a block with
+    /// all other rooms.
+    pub rooms: Vec<String>,
+    /// Goes on from the counters of the page that is replaced, where it can be read. Gauges begin
+    /// anew.
+    pub keep: bool,
 }
 
 impl PageOptions {
@@ -50,7 +68,24 @@ impl PageOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_unix_ms: 0,
             pid: std::process::id(),
+            listeners: Vec::new(),
+            rooms: Vec::new(),
+            keep: false,
         }
+    }
+}
+
+/// A block of a page, for a worker to count in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Block(u16);
+
+impl Block {
+    fn at(index: usize) -> Self {
+        Self(u16::try_from(index).unwrap_or(0))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -163,6 +198,9 @@ pub fn default_page_path(instance: &str) -> PathBuf {
 pub struct Page {
     words: Words,
     lanes: Lanes,
+    blocks: Blocks,
+    /// Listeners and patterns with a block of their own.
+    labelled: [usize; 2],
     /// True while a [`LaneWriter`] of that worker exists.
     taken: Box<[AtomicBool]>,
     /// Holds the advisory lock that tells other processes that this one lives. Readers of the page
@@ -180,9 +218,14 @@ impl Page {
     /// the options cannot be met, and when the operating system refuses, for want of space for
     /// example. What was at the path is then still there.
     pub fn create(path: &Path, options: &PageOptions) -> Result<Arc<Self>, PageError> {
-        let (shape, image) = prepare(options)?;
-        let (words, lock) = file::create(path, &image)?;
-        Ok(Arc::new(Self::new(words, &shape, Some(lock))))
+        let (shape, mut image) = prepare(options)?;
+        let (words, lock) = file::create(path, || {
+            if options.keep {
+                keep::from_page(path, &shape, options, &mut image);
+            }
+            &image
+        })?;
+        Ok(Arc::new(Self::new(words, &shape, options, Some(lock))))
     }
 
     /// Makes a page that only this process sees, for tests and for gateways inside other programs.
@@ -192,15 +235,23 @@ impl Page {
     /// When the options cannot be met.
     pub fn anonymous(options: &PageOptions) -> Result<Arc<Self>, PageError> {
         let (shape, image) = prepare(options)?;
-        Ok(Arc::new(Self::new(Words::heap(&image), &shape, None)))
+        Ok(Arc::new(Self::new(
+            Words::heap(&image),
+            &shape,
+            options,
+            None,
+        )))
     }
 
-    fn new(words: Words, shape: &Shape, lock: Option<OwnedFd>) -> Self {
+    fn new(words: Words, shape: &Shape, options: &PageOptions, lock: Option<OwnedFd>) -> Self {
         let lanes = shape.lanes();
+        let (listeners, rooms) = (options.listeners.len(), options.rooms.len());
         let taken = (1..lanes.count).map(|_| AtomicBool::new(false)).collect();
         Self {
             words,
             lanes,
+            blocks: shape.blocks(),
+            labelled: [listeners.min(LISTENER_BLOCKS), rooms.min(ROOMS_BLOCKS)],
             taken,
             _lock: lock,
         }
@@ -220,6 +271,44 @@ impl Page {
     /// The lane for what happens rarely or outside of workers. Any thread may write to it.
     pub fn shared(self: &Arc<Self>) -> SharedLane {
         SharedLane::new(Arc::clone(self))
+    }
+
+    /// The block of a listener by its place in the options, or the one for all others.
+    pub fn listener_block(&self, listener: usize) -> Block {
+        let own = (listener < self.labelled[0]).then_some(listener);
+        Block::at(own.unwrap_or(LISTENER_BLOCKS))
+    }
+
+    /// The block of a pattern of rooms by its place in the options, or the one for all others.
+    pub fn rooms_block(&self, pattern: usize) -> Block {
+        let own = (pattern < self.labelled[1]).then_some(pattern);
+        Block::at(FIRST_ROOMS_BLOCK + own.unwrap_or(ROOMS_BLOCKS))
+    }
+
+    /// Listeners and patterns in the options that found no block of their own.
+    pub fn unlabelled(&self, options: &PageOptions) -> usize {
+        options.listeners.len() - self.labelled[0] + options.rooms.len() - self.labelled[1]
+    }
+
+    pub(crate) fn blocks_of(&self, kind: BlockKind) -> impl Iterator<Item = Block> + use<> {
+        let blocks = match kind {
+            BlockKind::Listener => 0..FIRST_ROOMS_BLOCK,
+            BlockKind::Rooms => FIRST_ROOMS_BLOCK..layout::FIRST_BUSY_ROOM,
+            BlockKind::Room => layout::FIRST_BUSY_ROOM..layout::BLOCKS,
+        };
+        blocks.map(Block::at)
+    }
+
+    /// A lane's part of a block.
+    #[inline]
+    pub(crate) fn block_part(&self, block: usize, lane: usize) -> &[AtomicU64] {
+        let first = self.blocks.part(block, lane);
+        &self.words.as_slice()[first..first + BLOCK_SLOTS]
+    }
+
+    pub(crate) fn block_header(&self, block: usize) -> &[AtomicU64] {
+        let first = self.blocks.block(block);
+        &self.words.as_slice()[first..first + layout::BLOCK_HEADER_BYTES / WORD]
     }
 
     /// Says whether the gateway takes sessions. True makes it *running*; false after that makes it
@@ -255,7 +344,7 @@ impl Page {
     /// The figures as they are now. Never fails, unlike a [`Reader`](crate::Reader)'s: this process
     /// made the page and knows its shape.
     pub fn snapshot(&self) -> Snapshot {
-        reader::snapshot_of_own(self.words.view(), &self.lanes)
+        reader::snapshot_of_own(self.words.view(), &self.lanes, &self.blocks)
     }
 
     fn word(&self, word: usize) -> &AtomicU64 {
@@ -301,7 +390,8 @@ fn prepare(options: &PageOptions) -> Result<(Shape, Vec<u64>), PageError> {
         });
     }
     let catalogue = catalogue::text();
-    let shape = Shape::new(options.workers, catalogue.len());
+    let block_catalogue = catalogue::block_text();
+    let shape = Shape::new(options.workers, catalogue.len(), block_catalogue.len());
     if shape.page_bytes > MAX_PAGE_BYTES {
         return Err(PageError::TooLarge {
             bytes: shape.page_bytes,
@@ -318,8 +408,10 @@ fn prepare(options: &PageOptions) -> Result<(Shape, Vec<u64>), PageError> {
         version: &version,
         pid: options.pid,
         start_unix_ms: options.start_unix_ms,
+        listeners: &options.listeners,
+        rooms: &options.rooms,
     };
-    let image = layout::image(&shape, &catalogue, &identity);
+    let image = layout::image(&shape, &catalogue, &block_catalogue, &identity);
     Ok((shape, image))
 }
 

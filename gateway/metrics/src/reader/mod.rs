@@ -17,15 +17,18 @@ use std::{fmt, io};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::catalogue::{CATALOGUE, Kind};
+use crate::catalogue::{BLOCK_CATALOGUE, CATALOGUE, Kind};
 use crate::histogram::{BUCKETS, BUCKETS_SLOT, Histogram, MAX_SLOT, SUM_SLOT};
-use crate::layout::{self, HEADER_BYTES, Lanes, MAX_PAGE_BYTES, lane_word, word};
+use crate::layout::{self, Blocks, HEADER_BYTES, Lanes, MAX_PAGE_BYTES, lane_word, word};
 use crate::page::Page;
 use crate::words::{ReadOnlyWords, View};
 
+mod block;
 mod parse;
 mod snapshot;
 
+use block::{BlockColumn, ParsedBlocks};
+pub use block::{BlockRow, BlockView};
 pub use parse::ReadProblem;
 use parse::{Column, Parsed};
 pub use snapshot::{GatewayState, LaneInfo, Phase, Row, STALLED_AFTER_MS, Snapshot};
@@ -177,7 +180,13 @@ impl MappedFile {
         if !self.parsed.is_still_of(view) {
             return Err(ReadProblem::Overwritten);
         }
-        Ok(take(view, &self.parsed.lanes, &self.parsed.columns))
+        let Parsed {
+            lanes,
+            columns,
+            blocks,
+            ..
+        } = &self.parsed;
+        Ok(take(view, lanes, columns, blocks.as_ref()))
     }
 
     fn writer_alive(&self) -> bool {
@@ -198,13 +207,26 @@ impl MappedFile {
 }
 
 /// A snapshot of a page that this process made, whose shape needs no checking.
-pub(crate) fn snapshot_of_own(view: View<'_>, lanes: &Lanes) -> Snapshot {
+pub(crate) fn snapshot_of_own(view: View<'_>, lanes: &Lanes, blocks: &Blocks) -> Snapshot {
     static COLUMNS: LazyLock<Vec<Column>> =
         LazyLock::new(|| CATALOGUE.iter().map(Column::from_metric).collect());
-    take(view, lanes, &COLUMNS)
+    static BLOCK_COLUMNS: LazyLock<Vec<BlockColumn>> = LazyLock::new(|| {
+        BLOCK_CATALOGUE
+            .iter()
+            .map(BlockColumn::from_metric)
+            .collect()
+    });
+    let mut snapshot = take(view, lanes, &COLUMNS, None);
+    snapshot.blocks = block::take(view, blocks, lanes.count, &BLOCK_COLUMNS);
+    snapshot
 }
 
-fn take(view: View<'_>, lanes: &Lanes, columns: &[Column]) -> Snapshot {
+fn take(
+    view: View<'_>,
+    lanes: &Lanes,
+    columns: &[Column],
+    blocks: Option<&ParsedBlocks>,
+) -> Snapshot {
     let ready = view.load(word::READY) == 1;
     let phase = Phase::from_word(view.load(word::PHASE));
     // Pairs with the release stores of `set_ready` and `set_stopped`: what the gateway did before
@@ -216,6 +238,7 @@ fn take(view: View<'_>, lanes: &Lanes, columns: &[Column]) -> Snapshot {
         instance: layout::name(view, word::INSTANCE).unwrap_or_default(),
         version: layout::name(view, word::VERSION).unwrap_or_default(),
         start_unix_ms: view.load(word::START),
+        since_unix_ms: view.load(word::SINCE),
         heartbeat_unix_ms: view.load(word::HEARTBEAT),
         phase,
         ready,
@@ -228,6 +251,9 @@ fn take(view: View<'_>, lanes: &Lanes, columns: &[Column]) -> Snapshot {
             .iter()
             .map(|column| row(view, lanes, column))
             .collect(),
+        blocks: blocks.map_or_else(Vec::new, |parsed| {
+            block::take(view, &parsed.blocks, lanes.count, &parsed.columns)
+        }),
     }
 }
 

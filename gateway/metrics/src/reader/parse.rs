@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use super::block::{self, ParsedBlocks};
 use crate::catalogue::{self, Kind, Level, Metric};
 use crate::histogram;
 use crate::layout::{
@@ -87,6 +88,17 @@ pub enum ReadProblem {
         /// What makes no sense.
         what: &'static str,
     },
+    /// A line of the blocks' catalogue makes no sense.
+    #[error(
+        "the blocks' catalogue of this counter page is damaged (line {line}: {what}): a restart of \
+         the gateway replaces it"
+    )]
+    BlockCatalogue {
+        /// Counted from 1; 0 for the catalogue as a whole.
+        line: usize,
+        /// What makes no sense.
+        what: &'static str,
+    },
     /// The page's fixed part is no longer what it was when the reader opened it.
     #[error(
         "this counter page was overwritten while it was read: open it anew; if that fails, a \
@@ -128,6 +140,7 @@ impl Column {
 pub(super) struct Parsed {
     pub(super) lanes: Lanes,
     pub(super) columns: Vec<Column>,
+    pub(super) blocks: Option<ParsedBlocks>,
     identity: [u64; word::IDENTITY_END],
 }
 
@@ -159,9 +172,11 @@ pub(super) fn parse(view: View<'_>, bytes: usize) -> Result<Parsed, ReadProblem>
         }
     }
     let columns = parse_catalogue(&catalogue_text(&header, view)?, &header, &lanes)?;
+    let blocks = block::parse(&header, view, lanes.count)?;
     Ok(Parsed {
         lanes,
         columns,
+        blocks,
         identity: header,
     })
 }
@@ -214,7 +229,7 @@ fn check_start(header: &[u64; word::IDENTITY_END], bytes: usize) -> Result<(), R
 
 /// A byte offset or length of the header in words; None if it is not on a word's boundary or lies
 /// beyond the page.
-fn words(value: u64, bytes: usize) -> Option<usize> {
+pub(super) fn words(value: u64, bytes: usize) -> Option<usize> {
     let value = usize::try_from(value).ok()?;
     (value.is_multiple_of(WORD) && value <= bytes).then_some(value / WORD)
 }
@@ -260,20 +275,35 @@ fn catalogue_text(
     header: &[u64; word::IDENTITY_END],
     view: View<'_>,
 ) -> Result<String, ReadProblem> {
-    let whole = |what| ReadProblem::Catalogue { line: 0, what };
-    let first = words(header[word::CATALOGUE_OFFSET], view.bytes())
+    let [offset, length, hash] = [
+        word::CATALOGUE_OFFSET,
+        word::CATALOGUE_BYTES,
+        word::CATALOGUE_HASH,
+    ]
+    .map(|at| header[at]);
+    sealed_text(view, offset, length, hash).map_err(|what| ReadProblem::Catalogue { line: 0, what })
+}
+
+/// A text of the page that has this hash; else what is wrong with it.
+pub(super) fn sealed_text(
+    view: View<'_>,
+    offset: u64,
+    length: u64,
+    hash: u64,
+) -> Result<String, &'static str> {
+    let first = words(offset, view.bytes())
         .filter(|first| *first >= HEADER_BYTES / WORD)
-        .ok_or_else(|| whole("its place"))?;
-    let length = usize::try_from(header[word::CATALOGUE_BYTES])
+        .ok_or("its place")?;
+    let length = usize::try_from(length)
         .ok()
         .filter(|length| *length <= view.bytes() - first * WORD)
-        .ok_or_else(|| whole("its length"))?;
+        .ok_or("its length")?;
     let mut bytes = view.copy(first, length.div_ceil(WORD));
     bytes.truncate(length);
-    if catalogue::hash(&bytes) != header[word::CATALOGUE_HASH] {
-        return Err(whole("its hash"));
+    if catalogue::hash(&bytes) != hash {
+        return Err("its hash");
     }
-    String::from_utf8(bytes).map_err(|_| whole("it is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
 }
 
 fn parse_catalogue(
@@ -346,6 +376,6 @@ fn parse_line(line: &str, lanes: &Lanes) -> Result<Column, &'static str> {
     })
 }
 
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }

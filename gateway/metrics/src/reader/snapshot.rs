@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block::BlockView;
 use crate::catalogue::{Kind, Level};
 use crate::histogram::Histogram;
 
@@ -86,6 +87,8 @@ pub struct Snapshot {
     pub version: String,
     /// When it started, milliseconds since 1970.
     pub start_unix_ms: u64,
+    /// Since when its counters count: its start, or that of a gateway whose counters it keeps.
+    pub since_unix_ms: u64,
     /// When it last said that it lives, milliseconds since 1970.
     pub heartbeat_unix_ms: u64,
     /// What it says about itself.
@@ -100,6 +103,8 @@ pub struct Snapshot {
     pub lanes: Vec<LaneInfo>,
     /// The figures, in the order of the page's catalogue.
     pub rows: Vec<Row>,
+    /// Labelled figures: listeners, patterns of rooms, the busiest rooms.
+    pub blocks: Vec<BlockView>,
 }
 
 /// Whose a lane is.
@@ -174,6 +179,7 @@ mod tests {
             instance: "main".to_owned(),
             version: "1".to_owned(),
             start_unix_ms: 0,
+            since_unix_ms: 0,
             heartbeat_unix_ms,
             phase,
             ready: phase == Phase::Running,
@@ -181,6 +187,7 @@ mod tests {
             workers: 1,
             lanes: Vec::new(),
             rows: Vec::new(),
+            blocks: Vec::new(),
         }
     }
 

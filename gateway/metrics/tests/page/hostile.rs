@@ -107,15 +107,71 @@ fn a_page_of_a_layout_to_come_is_refused_with_its_number() {
     assert!(matches!(problem, ReadProblem::ByteOrder), "{problem}");
 }
 
+/// The offset of a block.
+fn block(bytes: &[u8], number: usize) -> usize {
+    let [first, stride] = [136, 152].map(|at| usize::try_from(word(bytes, at)).unwrap());
+    first + number * stride
+}
+
 #[test]
-fn blocks_and_unused_words_of_later_versions_are_passed_over() {
+fn kinds_of_blocks_and_unused_words_of_later_versions_are_passed_over() {
     let (_directory, path) = place();
     let mut bytes = page_bytes();
-    for unused in [136, 144, 152, 176, 248, 280, 376] {
-        set_word(&mut bytes, unused, u64::MAX);
+    for offset in [232, 248, 280, 376] {
+        set_word(&mut bytes, offset, 77);
     }
-    let seen = open_bytes(&path, &bytes).unwrap().snapshot().unwrap();
-    assert_eq!(seen.value(COUNTER.name), Some(1));
+    let other_listeners = block(&bytes, 32);
+    set_word(&mut bytes, other_listeners, 99);
+    let reader = open_bytes(&path, &bytes).unwrap();
+    assert_eq!(reader.snapshot().unwrap().blocks.len(), 1, "the rooms' one");
+    // A page without blocks, as another program might make one.
+    set_word(&mut bytes, 136, 0);
+    let reader = open_bytes(&path, &bytes).unwrap();
+    assert_eq!(reader.snapshot().unwrap().blocks.len(), 0);
+}
+
+#[test]
+fn each_wrong_number_of_the_blocks_is_named() {
+    let (_directory, path) = place();
+    let bytes = page_bytes();
+    for (offset, value, expected) in [
+        (136, 12, "place of the blocks"),
+        (136, u64::MAX, "place of the blocks"),
+        (144, 1_000_000, "number of blocks"),
+        (144, 1_000, "do not fit"),
+        (152, 7, "stride of the blocks"),
+        (152, 384, "number of a block's slots"),
+        (184, 8, "its place"),
+        (192, 1 << 40, "its length"),
+        (192, 10, "its hash"),
+        (200, 1, "number of lines"),
+        (216, 64, "length of a block's header"),
+        (224, u64::MAX, "number of a block's slots"),
+        (224, 1, "slot lies outside"),
+    ] {
+        let mut bytes = bytes.clone();
+        set_word(&mut bytes, offset, value);
+        let problem = problem_of(&path, &bytes).to_string();
+        assert!(problem.contains(expected), "{offset} {value}: {problem}");
+    }
+}
+
+#[test]
+fn a_block_that_is_changed_for_ever_is_left_out_and_a_bad_label_is_not_shown() {
+    let (_directory, path) = place();
+    let mut bytes = page_bytes();
+    let others = block(&bytes, 32);
+    let labels = |bytes: &[u8]| -> Vec<String> {
+        let seen = open_bytes(&path, bytes).unwrap().snapshot().unwrap();
+        seen.blocks.into_iter().map(|block| block.label).collect()
+    };
+    assert_eq!(labels(&bytes), ["other", "other"]);
+    set_word(&mut bytes, others + 16, 1);
+    assert_eq!(labels(&bytes), ["other"], "its writer died in the middle");
+    set_word(&mut bytes, others + 16, 2);
+    assert_eq!(labels(&bytes).len(), 2);
+    bytes[others + 64] = 0x1b;
+    assert_eq!(labels(&bytes), ["other"], "control characters");
 }
 
 #[test]

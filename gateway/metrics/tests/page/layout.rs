@@ -1,7 +1,9 @@
 //! The layout as a reader in another language has to know it: numbers from `docs/counter-page.md`,
 //! none from the crate. A change here needs a new layout version.
 
-use crate::{COUNTER, HISTOGRAM, create, fnv, place, word};
+use roomwire_metrics::{BlockId, BusyRoom, Page, PageOptions};
+
+use crate::{COUNTER, HISTOGRAM, create, fnv, options, place, word};
 
 #[test]
 fn every_offset_is_where_the_documentation_says() {
@@ -34,13 +36,9 @@ fn every_offset_is_where_the_documentation_says() {
         "histogram scale"
     );
     assert_eq!(word(&bytes, 128), 4096, "reserved length");
-    assert_eq!(
-        [136, 144, 152].map(|offset| word(&bytes, offset)),
-        [0; 3],
-        "no blocks"
-    );
     assert_eq!(word(&bytes, 160), u64::from(std::process::id()));
     assert_eq!(word(&bytes, 168), 1_000, "start");
+    assert_eq!(word(&bytes, 176), 1_000, "counted since");
     assert_eq!(word(&bytes, 256), 7_000, "heartbeat");
     assert_eq!(
         (word(&bytes, 264), word(&bytes, 272)),
@@ -53,7 +51,11 @@ fn every_offset_is_where_the_documentation_says() {
     let [lanes, stride] = [64, 80].map(|offset| usize::try_from(word(&bytes, offset)).unwrap());
     assert_eq!((lanes % 128, stride % 128), (0, 0));
     let reserved = usize::try_from(word(&bytes, 120)).unwrap();
-    assert_eq!(reserved, lanes + 4 * stride);
+    let [blocks, count, block_stride] =
+        [136, 144, 152].map(|offset| usize::try_from(word(&bytes, offset)).unwrap());
+    assert_eq!(blocks, lanes + 4 * stride);
+    assert_eq!((count, block_stride), (98, 384 + 4 * 128));
+    assert_eq!(reserved, blocks + count * block_stride);
     assert_eq!(reserved + 4096, bytes.len());
     assert!(bytes[reserved..].iter().all(|byte| *byte == 0));
     assert!(
@@ -72,6 +74,71 @@ fn every_offset_is_where_the_documentation_says() {
         .map(|lane| word(&bytes, lanes + lane * stride + 128 + slot * 8))
         .collect();
     assert_eq!(values, [0, 5, 0, 2]);
+}
+
+#[test]
+fn blocks_are_laid_out_as_documented() {
+    let (_directory, path) = place();
+    let options = PageOptions {
+        listeners: vec!["chat".to_owned()],
+        rooms: (0..40).map(|nth| format!("news.{nth}")).collect(),
+        ..options(2)
+    };
+    let page = Page::create(&path, &options).unwrap();
+    assert_eq!(page.unlabelled(&options), 8);
+    let lane = page.lane(1).unwrap();
+    lane.block_add(page.listener_block(0), BlockId::ListenerBytesIn, 9);
+    lane.block_add(page.listener_block(7), BlockId::ListenerBytesIn, 5);
+    lane.block_add(page.rooms_block(1), BlockId::RoomsPublishes, 3);
+    lane.publish();
+    page.set_busy_rooms(&[BusyRoom {
+        name: "lobby".to_owned(),
+        members: 4,
+        ..BusyRoom::default()
+    }]);
+
+    let bytes = std::fs::read(&path).unwrap();
+    let [offset, length] = [184, 192].map(|offset| usize::try_from(word(&bytes, offset)).unwrap());
+    assert_eq!(offset % 128, 0);
+    let text = &bytes[offset..offset + length];
+    assert_eq!(word(&bytes, 208), fnv(text));
+    let text = std::str::from_utf8(text).unwrap();
+    assert_eq!(text.lines().count() as u64, word(&bytes, 200));
+    let slot = |name: &str| -> usize {
+        let line = text
+            .lines()
+            .find(|line| line.split('\t').nth(1) == Some(name));
+        let slot = line.and_then(|line| line.split('\t').nth(5));
+        slot.expect("it is there").parse().unwrap()
+    };
+    let [first, stride, header, slots] =
+        [136, 152, 216, 224].map(|offset| usize::try_from(word(&bytes, offset)).unwrap());
+    assert_eq!((header, slots), (384, 16));
+    let head = |block: usize| {
+        let at = first + block * stride;
+        let label = bytes[at + 64..].split(|byte| *byte == 0).next().unwrap();
+        let words = [0, 8, 16].map(|offset| word(&bytes, at + offset));
+        (words, std::str::from_utf8(label).unwrap())
+    };
+    let at = |block: usize, lane: usize, name: &str| {
+        let part = first + block * stride + header + lane * slots * 8;
+        word(&bytes, part + slot(name) * 8)
+    };
+    assert_eq!(head(0), ([1, 0, 0], "chat"));
+    assert_eq!(head(1), ([0, 0, 0], ""), "free");
+    assert_eq!(head(32), ([1, 1, 0], "other"));
+    assert_eq!(head(33), ([2, 0, 0], "news.0"));
+    assert_eq!(head(65), ([2, 1, 0], "other"));
+    assert_eq!(head(66), ([3, 0, 2], "lobby"));
+    assert_eq!(at(0, 1, "listener_bytes_in_total"), 9);
+    assert_eq!(
+        at(0, 0, "listener_bytes_in_total"),
+        0,
+        "another worker's part"
+    );
+    assert_eq!(at(32, 1, "listener_bytes_in_total"), 5);
+    assert_eq!(at(34, 1, "rooms_publishes_total"), 3);
+    assert_eq!(at(66, 0, "room_members"), 4);
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::sync::Arc;
 
-use roomwire_metrics::{GatewayState, Page, PageError, ReadProblem, Reader, STALLED_AFTER_MS};
+use roomwire_metrics::{
+    BlockId, Cleaned, GatewayState, Page, PageError, PageOptions, ReadProblem, Reader,
+    STALLED_AFTER_MS, clean_pages, remove_page,
+};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{COUNTER, HISTOGRAM, OTHER_COUNTER, create, options, place, set_word};
+use crate::{COUNTER, GAUGE, HIGH, HISTOGRAM, OTHER_COUNTER, create, options, place, set_word};
 
 fn state(reader: &Reader, now: u64) -> GatewayState {
     reader.snapshot().unwrap().state(now, reader.writer_alive())
@@ -300,4 +303,108 @@ fn a_page_is_for_its_owner_and_group_only() {
         file.blocks() * 512 >= file.len(),
         "no holes: they could not be filled when memory is short"
     );
+}
+
+#[test]
+fn a_restart_keeps_what_was_counted_only_where_it_was_asked_to() {
+    let (_directory, path) = place();
+    let labelled = |workers, start| PageOptions {
+        listeners: vec!["b".to_owned(), "a".to_owned()],
+        start_unix_ms: start,
+        ..options(workers)
+    };
+    let count = |page: &Arc<Page>, lane: u16| {
+        let lane = page.lane(lane).unwrap();
+        lane.add(COUNTER.id, 5);
+        lane.gauge_add(GAUGE.id, 3);
+        lane.high_water(HIGH.id, 7);
+        lane.record(HISTOGRAM.id, 100);
+        let block = page.listener_block(if lane.worker() == 0 { 1 } else { 0 });
+        lane.block_add(block, BlockId::ListenerBytesIn, 11);
+        lane.block_gauge_add(block, BlockId::ListenerSessions, 2);
+    };
+    let page = Page::create(&path, &labelled(2, 1_000)).unwrap();
+    count(&page, 1);
+    page.shared().add(COUNTER.id, 1);
+    drop(page);
+
+    let keep = PageOptions {
+        keep: true,
+        ..labelled(4, 9_000)
+    };
+    let page = Page::create(&path, &keep).unwrap();
+    count(&page, 0);
+    let reader = Reader::open(&path).unwrap();
+    let seen = reader.snapshot().unwrap();
+    assert_eq!((seen.start_unix_ms, seen.since_unix_ms), (9_000, 1_000));
+    assert_eq!(seen.value(COUNTER.name), Some(11));
+    assert_eq!(
+        seen.value(GAUGE.name),
+        Some(3),
+        "nobody stays over a restart"
+    );
+    assert_eq!(seen.value(HIGH.name), Some(7));
+    let values = seen.row(HISTOGRAM.name).unwrap().histogram.clone().unwrap();
+    assert_eq!((values.count(), values.sum(), values.max()), (2, 200, 100));
+    let block = |label: &str| {
+        let found = seen.blocks.iter().find(|block| block.label == label);
+        let value = |name| found.and_then(|block| block.value(name));
+        (value("listener_bytes_in_total"), value("listener_sessions"))
+    };
+    assert_eq!(block("b"), (Some(11), Some(0)));
+    assert_eq!(block("a"), (Some(11), Some(2)));
+    drop((page, reader));
+
+    let page = Page::create(&path, &labelled(1, 20_000)).unwrap();
+    assert!(page.snapshot().rows.iter().all(|row| row.value == 0));
+    drop(page);
+    std::fs::write(&path, *b"roomwirenoise").unwrap();
+    let page = Page::create(&path, &keep).unwrap();
+    assert_eq!(
+        page.snapshot().since_unix_ms,
+        9_000,
+        "what is damaged is not kept"
+    );
+}
+
+#[test]
+fn only_the_pages_of_gateways_that_are_gone_are_cleaned_away() {
+    let (directory, _) = place();
+    let at = |name: &str| directory.path().join(name);
+    let living = create(&at("roomwire.living"), 1);
+    drop(create(&at("roomwire.dead"), 1));
+    std::fs::write(at("roomwire.foreign"), "somebody's notes").unwrap();
+    std::fs::write(at("other"), "").unwrap();
+    std::fs::write(at("roomwire.half.new"), "").unwrap();
+    let cleaned = clean_pages(Some(directory.path())).unwrap();
+    let said: Vec<String> = cleaned
+        .iter()
+        .map(|cleaned| match cleaned {
+            Cleaned::Removed(path) => format!("removed {}", path.display()),
+            Cleaned::InUse(path) => format!("in use {}", path.display()),
+            Cleaned::Failed(path, _) => format!("failed {}", path.display()),
+        })
+        .map(|line| line.replace(&*directory.path().to_string_lossy(), ""))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "removed /roomwire.dead",
+            "failed /roomwire.foreign",
+            "removed /roomwire.half.new",
+            "in use /roomwire.living"
+        ]
+    );
+    let left: std::collections::BTreeSet<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        left.into_iter().collect::<Vec<_>>(),
+        ["other", "roomwire.foreign", "roomwire.living"]
+    );
+    assert!(Reader::open(at("roomwire.living")).unwrap().writer_alive());
+    drop(living);
+    remove_page(&at("roomwire.living")).unwrap();
+    assert!(!at("roomwire.living").exists());
 }
