@@ -16,6 +16,7 @@ use roomwire_metrics::Id;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -132,10 +133,6 @@ pub(crate) async fn serve_connection(
         Ok(None) => {}
         Err(error) if Instant::now() >= deadline => {
             worker.count(CloseReason::HandshakeTimeout.info().counter);
-            if door.tls.is_some() {
-                worker.count(Id::TlsHandshakeErrors);
-                worker.count(Id::TlsErrorsTimeout);
-            }
             tracing::debug!(%peer, %error, "handshake timed out");
         }
         Err(error) => tracing::debug!(%peer, %error, "connection ended in its handshake"),
@@ -160,18 +157,27 @@ async fn open(
     deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
     match &door.tls {
-        Some(tls) => timeout_at(deadline, open_tls(door, tls.config(), stream)).await?,
+        Some(tls) => open_tls(door, tls.config(), stream, deadline).await,
         None => detect(door, stream, deadline).await,
     }
 }
 
+/// Shakes hands. The deadline is for the peer's part: last words to one that was refused have a
+/// time of their own, and must not count as a handshake that took too long.
 async fn open_tls(
     door: &Door,
     settings: Arc<rustls::ServerConfig>,
     stream: TcpStream,
+    deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
+    let timed_out = |elapsed: Elapsed| {
+        door.worker.count(Id::TlsHandshakeErrors);
+        door.worker.count(Id::TlsErrorsTimeout);
+        elapsed
+    };
     let mut first = [0];
-    if stream.peek(&mut first).await? == 0 {
+    let peeked = timeout_at(deadline, stream.peek(&mut first)).await;
+    if peeked.map_err(timed_out)?? == 0 {
         return Ok(None);
     }
     if first[0].is_ascii_uppercase() {
@@ -179,15 +185,18 @@ async fn open_tls(
         refuse_plain(stream).await?;
         return Ok(None);
     }
-    let acceptor = TlsAcceptor::from(settings);
-    let stream = match acceptor.accept(Socket::new(stream)).into_fallible().await {
+    let accept = TlsAcceptor::from(settings)
+        .accept(Socket::new(stream))
+        .into_fallible();
+    let stream = match timeout_at(deadline, accept).await.map_err(timed_out)? {
         Ok(stream) => stream,
         Err((error, stream)) => {
             door.worker.count(Id::TlsHandshakeErrors);
             door.worker.count(failure_counter(&error));
+            tracing::debug!(%error, "a TLS handshake failed");
             // The alert is written; closing on unread input would destroy it on its way.
             linger(stream).await;
-            return Err(error);
+            return Ok(None);
         }
     };
     door.worker.count(Id::TlsHandshakes);

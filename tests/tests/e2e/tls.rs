@@ -358,6 +358,8 @@ async fn each_failed_handshake_has_its_counter() {
     let mut raw = gateway.raw(gateway.https()).await;
     raw.write(&[0; 64]).await;
     check("tls_errors_malformed_total").await;
+    // It is read from for a second, longer than a handshake may take, and is no timeout for that.
+    assert!(!raw.read_to_end().await.is_empty(), "the alert");
 
     let mut silent = gateway.raw(gateway.https()).await;
     silent.write(&[22, 3, 1]).await;
