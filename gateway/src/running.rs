@@ -17,7 +17,7 @@ use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
 use crate::builder::Builder;
-use crate::config::{Config, CountersPolicy, HistoryConfig, SlowPolicy};
+use crate::config::{Config, CountersPolicy, HistoryConfig, Route, SlowPolicy};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Asked, Clock, Phase, Signals};
@@ -25,6 +25,7 @@ use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::tls::{Keeper, Setup};
+use crate::work::Pool;
 use crate::worker;
 
 /// Most workers of one gateway: what a client id has room for.
@@ -293,6 +294,25 @@ impl Drop for Gateway {
     }
 }
 
+/// A site whose directory is not there would be a site of 404s.
+fn check_sites(config: &Config) -> Result<(), StartError> {
+    let routes = config.listeners.iter().flat_map(|it| &it.routes);
+    for (path, route) in routes {
+        let Route::Static(site) = route else {
+            continue;
+        };
+        let failed = |reason: String| StartError::Route {
+            path: path.clone(),
+            reason: format!("{}: {reason}", site.root.display()),
+        };
+        let metadata = std::fs::metadata(&site.root).map_err(|error| failed(error.to_string()))?;
+        if !metadata.is_dir() {
+            return Err(failed("this is no directory".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// How often a drain looks whether it is done.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -304,6 +324,7 @@ pub(crate) fn start(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Result<Gateway, StartError> {
     config.validate()?;
+    check_sites(&config)?;
     let workers = worker_count(&config);
     let max_connections = max_connections(&config);
     let clock = Clock::start();
@@ -328,6 +349,11 @@ pub(crate) fn start(
         listeners: bound.addresses,
         router,
         admission: Admission::new(max_connections, &config.listeners),
+        files: Arc::new(Pool::new(
+            "files",
+            config.limits.file_threads,
+            config.limits.max_file_queue,
+        )),
         sessions: AtomicUsize::new(0),
         udp_places: AtomicUsize::new(0),
         failed: AtomicBool::new(false),

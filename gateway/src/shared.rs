@@ -19,6 +19,7 @@ use crate::http::Router;
 use crate::lifecycle::{Clock, Phase};
 use crate::listener::Admission;
 use crate::message::Message;
+use crate::work::Pool;
 use crate::worker::Control;
 
 /// The hub as the gateway uses it.
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     /// Connections against their bounds.
     pub(crate) admission: Admission,
+    /// Threads that wait for disks.
+    pub(crate) files: Arc<Pool>,
     /// Sessions of all workers. The counter page says the same, but a turn later.
     pub(crate) sessions: AtomicUsize,
     /// UDP peers with a proven address, of all workers.

@@ -17,6 +17,7 @@
 pub mod chat;
 pub mod code;
 pub mod command;
+pub mod content;
 mod control;
 pub mod cookie;
 pub mod event;

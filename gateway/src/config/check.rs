@@ -11,9 +11,10 @@ use super::Config;
 use super::accept::AcceptConfig;
 use super::describe::differing;
 use super::error::shown;
-use super::listener::{ListenerConfig, Protocol, Route};
+use super::listener::{ListenerConfig, Protocol};
 use super::load::shouted;
 use super::rooms::MAX_ROOM_PATTERNS;
+use super::route::{Route, StaticRoute};
 use super::setting::{Setting, Visitor, one_of};
 use super::tls::{ClientCertificates, TlsConfig, TlsVersion};
 
@@ -350,7 +351,7 @@ impl Checker {
             self.add(listener_path(index, "routes"), message);
             return;
         }
-        for path in routes.keys() {
+        for (path, route) in routes {
             let path_of_route = listener_path(index, &format!("routes.{path}"));
             if !is_path(path) {
                 let message = format!(
@@ -358,13 +359,46 @@ impl Checker {
                      not \"{}\"",
                     shown(path)
                 );
-                self.add(path_of_route, message);
+                self.add(path_of_route.clone(), message);
+            } else if path == "/" && route.is_prefix() {
+                // Instead of our page, and behind all else that is answered.
             } else if OWN_PATHS.contains(&path.as_str()) || path.starts_with("/v1/") {
                 let message = format!("the gateway answers `{path}` itself: choose another path");
-                self.add(path_of_route, message);
+                self.add(path_of_route.clone(), message);
+            }
+            if let Route::Static(site) = route {
+                self.site(path_of_route, path, site);
             }
         }
     }
+
+    fn site(&mut self, place: String, path: &str, site: &StaticRoute) {
+        if !path.ends_with('/') {
+            let message = format!(
+                "a path with `static` ends in `/`: write \"{}/\"",
+                shown(path)
+            );
+            self.add(place.clone(), message);
+        }
+        if site.root.as_os_str().is_empty() {
+            let message = "`static` must name a directory".to_owned();
+            self.add(format!("{place}.static"), message);
+        }
+        for name in site.index.iter().filter(|name| !is_file_name(name)) {
+            let message = format!("`index` has names of files, not \"{}\"", shown(name));
+            self.add(format!("{place}.index"), message);
+        }
+        let fallback = site.fallback.iter();
+        for name in fallback.filter(|name| !name.split('/').all(is_file_name)) {
+            let name = shown(name);
+            let message = format!("`fallback` is a file below the directory, not \"{name}\"");
+            self.add(format!("{place}.fallback"), message);
+        }
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
 fn is_name(name: &str) -> bool {

@@ -154,7 +154,7 @@ fn listener_lines(listener: &ListenerConfig) -> Vec<(&'static str, String)> {
     ];
     if !listener.routes.is_empty() {
         let route = |(path, route): (&String, &super::Route)| {
-            format!("{} = {}", quoted(path), quoted(route.as_str()))
+            format!("{} = {}", quoted(path), route.to_toml())
         };
         let routes: Vec<_> = listener.routes.iter().map(route).collect();
         lines.push(("routes", format!("{{ {} }}", routes.join(", "))));

@@ -92,6 +92,12 @@ limits! {
     /// from 1KiB to 64MiB. Worst case: this much for each of `max_requests_per_session`, in each
     /// HTTP session.
     max_body: ByteSize = ByteSize::kib(64), ByteSize::kib(1) => LARGEST_MESSAGE;
+    /// Threads that open and read files for static routes where that takes a disk. Default 4, from 1
+    /// to 256. Worst case: a stack for each.
+    file_threads: usize = 4, 1 => 256;
+    /// Requests that may wait for one of these threads; others are answered by 503. Default 1024, from
+    /// 1 to 1000000. Worst case: 64KiB for each.
+    max_file_queue: usize = 1024, 1 => 1_000_000;
     /// Requests to rooms that one session may have waiting for replies. Default 16, from 1 to 1000.
     /// Worst case: half of `max_outbox_bytes` for each.
     max_requests_per_session: usize = 16, 1 => 1000;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::accept::AcceptConfig;
+use super::route::Route;
 use super::setting::{Visitor, words};
 use super::tls::{CertificateConfig, TlsConfig};
 
@@ -40,16 +41,6 @@ words! {
     planned { "proxy", "exec" }
 }
 
-words! {
-    /// What answers WebSocket sessions on a path.
-    pub enum Route {
-        /// The rooms.
-        Rooms = "rooms",
-        /// Sends back what comes.
-        Echo = "echo",
-    }
-}
-
 /// An address, the protocol spoken there, and what answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,8 +57,8 @@ pub struct ListenerConfig {
     /// HTTP and HTTPS.
     #[schemars(with = "Option<Handler>")]
     pub handler: Handler,
-    /// Paths of an HTTP listener that take WebSocket sessions, added to `/ws` for rooms and `/echo`
-    /// for echo.
+    /// Paths of an HTTP listener and what answers there, added to `/ws` for rooms and `/echo` for
+    /// echo.
     #[schemars(default)]
     pub routes: BTreeMap<String, Route>,
     /// PEM file with the certificate chain of an HTTPS listener, for clients that ask for none of

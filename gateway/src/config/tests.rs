@@ -97,7 +97,7 @@ fn what_is_printed_reads_back() {
         bind = '[::1]:443'
         certificate = 'c.pem'
         key = 'k.pem'
-        routes = { '/chat' = 'rooms' }
+        routes = { '/chat' = 'rooms', '/' = { static = 'site', max_age = '1h', fallback = 'a/b.html' } }
         backlog = 7
         max_lifetime = '1h'
         proxy_protocol = ['10.0.0.0/8', '::1']
@@ -115,7 +115,7 @@ fn what_is_printed_reads_back() {
     assert_eq!(config.listeners[0].tls.min_version, TlsVersion::V13);
     assert_eq!(config.limits.max_message, ByteSize::bytes(100_000));
     assert_eq!(config.listeners.len(), 1);
-    assert_eq!(config.listeners[0].routes.len(), 3);
+    assert_eq!(config.listeners[0].routes.len(), 4);
     assert_eq!(read(&config.to_toml()), Ok(config));
 }
 
@@ -538,12 +538,32 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
         "a route is a path that begins with `/`, of letters, digits and `/-._~`, not \"/a?b\"",
     );
     check(
-        &format!("{https}routes = {{ '/files/' = {{ static = 'public' }} }}"),
-        "`static` routes are not available in this version; available: \"rooms\" and \"echo\"",
+        &format!("{https}routes = {{ '/files' = {{ static = 'public' }} }}"),
+        "a path with `static` ends in `/`: write \"/files/\"",
+    );
+    check(
+        &format!("{https}routes = {{ '/files/' = {{ static = '' }} }}"),
+        "`static` must be a path, not \"\"",
+    );
+    check(
+        &format!("{https}routes = {{ '/files/' = {{ static = 'a', listin = true }} }}"),
+        "unknown key `listin` in the route `/files/`; did you mean `listing`?",
+    );
+    check(
+        &format!("{https}routes = {{ '/files/' = {{ static = 'a', index = ['../a'] }} }}"),
+        "`index` has names of files, not \"../a\"",
+    );
+    check(
+        &format!("{https}routes = {{ '/files/' = {{ static = 'a', fallback = '../a' }} }}"),
+        "`fallback` is a file below the directory, not \"../a\"",
+    );
+    check(
+        &format!("{https}routes = {{ '/files/' = {{ statik = 'a' }} }}"),
+        "`/files/` must be \"rooms\" or \"echo\", or a table such as { static = \"public\" }, not a table",
     );
     check(
         &format!("{https}routes = {{ '/x' = 'room' }}"),
-        "`/x` must be \"rooms\" or \"echo\", not \"room\"; did you mean \"rooms\"?",
+        "`/x` must be \"rooms\" or \"echo\", or a table such as { static = \"public\" }, not \"room\"; did you mean \"rooms\"?",
     );
     check(
         &format!("{https}routes = ['/x']"),

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::event_stream::EventStream;
+use super::files::FileBody;
 
 /// A request's body over either version.
 pub(crate) enum RequestBody {
@@ -130,6 +131,8 @@ pub(crate) enum ResponseBody {
     Whole(Bytes),
     /// Nothing, and nothing said about a length: the answer to a HEAD.
     Unsaid,
+    /// A file, or parts of one.
+    File(Box<FileBody>),
     /// Server-sent events, until the room, the peer or the gateway ends.
     Events(EventStream),
 }
@@ -152,6 +155,9 @@ impl Body for ResponseBody {
             Self::Unsaid => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File(file) => file
+                .poll_piece(cx)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Events(events) => events
                 .poll_next(cx)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
@@ -162,6 +168,7 @@ impl Body for ResponseBody {
         match self {
             Self::Unsaid => true,
             Self::Whole(bytes) => bytes.is_empty(),
+            Self::File(file) => file.left() == 0,
             Self::Events(_) => false,
         }
     }
@@ -169,6 +176,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Unsaid | Self::Events(_) => SizeHint::default(),
         }
     }

@@ -180,7 +180,12 @@ pub(super) async fn send(
     // RFC 9113 §8.2.2: these belong to HTTP/1.1's connection.
     head.headers.remove(http::header::CONNECTION);
     head.headers.remove(http::header::UPGRADE);
-    if let Some(length) = body.size_hint().exact() {
+    // RFC 9110 §8.6: an answer without content has no length of it.
+    let contentless = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if let Some(length) = body.size_hint().exact().filter(|_| !contentless) {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }
     let end = body.is_end_stream();

@@ -10,6 +10,7 @@ mod connection;
 mod custom;
 mod emit;
 mod event_stream;
+mod files;
 mod h1;
 mod h2;
 mod message;

@@ -27,8 +27,12 @@ pub(crate) enum Target {
     Publish,
     Ready,
     Rooms,
+    /// Files below a directory; the route's path has so many bytes.
+    Static(usize),
     Stats,
     WebSocket,
+    /// A static route, asked for without the slash that its path ends in.
+    WithoutSlash,
 }
 
 /// Names and decoded values of a path's parameters.
@@ -161,7 +165,7 @@ impl Router {
 }
 
 /// Whether every `%` begins an encoded byte (RFC 3986 §2.1).
-fn is_encoded(text: &str) -> bool {
+pub(super) fn is_encoded(text: &str) -> bool {
     let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     text.split('%').skip(1).all(digits)
 }

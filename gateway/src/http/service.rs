@@ -1,5 +1,6 @@
 //! One request, answered: the same for every version of HTTP.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
@@ -13,7 +14,7 @@ use super::body::{CollectError, RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
-use super::{api, custom, emit, event_stream, message, origin, page, upgrade};
+use super::{api, custom, emit, event_stream, files, message, origin, page, upgrade};
 use crate::config::{Protocol, Route};
 use crate::event::BoundAddress;
 
@@ -139,10 +140,10 @@ fn finish(connection: &Connection, mut answer: Answer, head: bool) -> Answer {
 /// RFC 9110 §9.3.2: a HEAD is answered with a GET's fields and nothing more.
 fn strip_body(answer: &mut Answer) {
     let body = std::mem::replace(answer.body_mut(), ResponseBody::Unsaid);
-    if let ResponseBody::Whole(bytes) = body {
+    if let Some(length) = body.size_hint().exact() {
         answer
             .headers_mut()
-            .insert(header::CONTENT_LENGTH, bytes.len().into());
+            .insert(header::CONTENT_LENGTH, length.into());
     }
 }
 
@@ -195,8 +196,10 @@ async fn dispatch(
         Target::Publish => message::publish(call).await,
         Target::Ready => Ok(api::ready(&call)),
         Target::Rooms => api::rooms(&call),
+        Target::Static(prefix) => serve_file(&call, prefix).await,
         Target::Stats => Ok(api::stats(&call)),
         Target::WebSocket => upgrade::upgrade(call, upgrade::Handler::Rooms),
+        Target::WithoutSlash => Ok(files::with_slash(call.request.uri())),
     }
 }
 
@@ -296,26 +299,65 @@ pub(super) fn check_origin(
     ))
 }
 
-/// The route: the listener's own table first, then the one of the gateway.
+/// The route: the listener's own table first, then the one of the gateway, at last a site at `/`.
 pub(super) fn find(connection: &Connection, method: &Method, path: &str) -> Match {
-    let shared = &connection.worker.shared;
-    let config = shared
-        .config
-        .listeners
-        .get(usize::from(connection.listener));
-    if let Some(route) = config.and_then(|config| config.routes.get(path)) {
-        let target = match route {
-            Route::Rooms => Target::WebSocket,
-            Route::Echo => Target::Echo,
-        };
-        if matches!(*method, Method::GET | Method::HEAD) {
+    let router = &connection.worker.shared.router;
+    let routes = routes(connection);
+    let socket = match routes.get(path) {
+        Some(Route::Rooms) => Some(Target::WebSocket),
+        Some(Route::Echo) => Some(Target::Echo),
+        Some(Route::Static(_)) | None => None,
+    };
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let readers = || Match::WrongMethod("GET, HEAD, OPTIONS".to_owned());
+    if let Some(target) = socket.or_else(|| find_site(routes, path)) {
+        if reads {
             return Match::Found(target, Parameters::new());
         }
-        if let Match::None = shared.router.find(method, path) {
-            return Match::WrongMethod("GET, HEAD, OPTIONS".to_owned());
-        }
+        return match router.find(method, path) {
+            Match::None => readers(),
+            found => found,
+        };
     }
-    shared.router.find(method, path)
+    let found = router.find(method, path);
+    let unclaimed = matches!(found, Match::None | Match::Found(Target::Home, _));
+    if !unclaimed || !matches!(routes.get("/"), Some(Route::Static(_))) {
+        return found;
+    }
+    if reads {
+        return Match::Found(Target::Static("/".len()), Parameters::new());
+    }
+    readers()
+}
+
+/// The static route that knows most of a path, but for the one at `/`. Paths that begin another are in
+/// order of their length, so the last that fits is the longest.
+fn find_site(routes: &BTreeMap<String, Route>, path: &str) -> Option<Target> {
+    let sites = routes.iter().rev();
+    let mut sites =
+        sites.filter(|(prefix, route)| matches!(route, Route::Static(_)) && prefix.len() > 1);
+    sites.find_map(|(prefix, _)| {
+        if path.starts_with(prefix.as_str()) {
+            return Some(Target::Static(prefix.len()));
+        }
+        let without_slash = prefix.strip_suffix('/') == Some(path);
+        without_slash.then_some(Target::WithoutSlash)
+    })
+}
+
+fn routes(connection: &Connection) -> &BTreeMap<String, Route> {
+    static NONE: BTreeMap<String, Route> = BTreeMap::new();
+    let listeners = &connection.worker.shared.config.listeners;
+    let listener = listeners.get(usize::from(connection.listener));
+    listener.map_or(&NONE, |listener| &listener.routes)
+}
+
+async fn serve_file(call: &Call, prefix: usize) -> Result<Answer, Problem> {
+    let prefix = call.request.uri().path().get(..prefix).unwrap_or_default();
+    match routes(&call.connection).get(prefix) {
+        Some(Route::Static(route)) => files::answer(route, prefix, call).await,
+        _ => Err(Problem::not_found()),
+    }
 }
 
 fn wrong_method(method: &Method, allow: &str) -> Result<Answer, Problem> {

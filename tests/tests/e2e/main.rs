@@ -14,6 +14,7 @@ mod crowd;
 mod deflate;
 mod embedding;
 mod figures;
+mod files;
 mod hardening;
 mod http1;
 mod lifecycle;

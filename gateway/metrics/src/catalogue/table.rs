@@ -256,6 +256,10 @@ catalogue! {
         "Long polls that had to wait.";
     counter WaitersRefused "http_waiters_refused_total" Requests Info
         "Event streams and long polls refused because max_waiters was reached. Raise it.";
+    counter FilesWaited "http_file_waits_total" Times Diag
+        "Opens and first reads of static files that had to wait for a disk. Many: more memory for the kernel's cache would help.";
+    counter FilesRefused "http_file_requests_refused_total" Requests Info
+        "Requests for static files refused because max_file_queue was reached. The disk is too slow for what is asked of it.";
     counter TlsHandshakes "tls_handshakes_total" Handshakes Info
         "TLS handshakes done, full and resumed.";
     counter TlsHandshakesFull "tls_handshakes_full_total" Handshakes Info

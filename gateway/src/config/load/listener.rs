@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Frame, Loader, PREFIX, described, is_table, mismatch, shouted};
+use super::{Frame, Loader, PREFIX, described, is_table, shouted};
 use crate::config::accept::AcceptConfig;
 use crate::config::check;
-use crate::config::error::Place;
-use crate::config::listener::{Handler, ListenerConfig, Protocol, Route};
-use crate::config::setting::{Setting, Visitor};
+use crate::config::error::{Place, shown};
+use crate::config::listener::{Handler, ListenerConfig, Protocol};
+use crate::config::route::{Route, StaticRoute};
+use crate::config::setting::Visitor;
 use crate::config::tls::{CertificateConfig, TlsConfig};
 use crate::config::{MAX_CERTIFICATES, MAX_LISTENERS};
 
@@ -214,19 +215,43 @@ impl<'a> Loader<'a> {
             return routes;
         };
         for (key, value) in table.iter() {
-            self.place(format!("{path}.{}", key.get_ref()), Place::span(key.span()));
-            let place = Place::span(value.span());
-            if value.get_ref().get("static").is_some() {
-                let message = "`static` routes are not available in this version; available: \
-                               \"rooms\" and \"echo\"";
-                self.problem(place, message.to_owned());
-            } else if let Some(route) = Route::from_toml(value.get_ref()) {
+            let path = format!("{path}.{}", key.get_ref());
+            self.place(path.clone(), Place::span(key.span()));
+            if let Some(route) = self.route(path, key.get_ref(), value) {
                 routes.insert(key.get_ref().to_string(), route);
-            } else {
-                let message = mismatch::<Route>(key.get_ref(), value.get_ref());
-                self.problem(place, message);
             }
         }
         routes
+    }
+
+    /// One route: a word, or a table that the key in it tells the kind of.
+    fn route(&mut self, path: String, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Route> {
+        let place = Place::span(value.span());
+        let found = value.get_ref();
+        if let Some(table) = found
+            .as_table()
+            .filter(|table| table.contains_key("static"))
+        {
+            let mut route = StaticRoute::default();
+            self.frames.push(Frame {
+                path,
+                title: format!("the route `{}`", shown(key)),
+                variable: None,
+                table: Some(table),
+                known: Vec::new(),
+            });
+            route.visit(self);
+            self.leave();
+            return Some(Route::Static(route));
+        }
+        let route = found.as_str().and_then(Route::from_word);
+        if route.is_none() {
+            let (key, expected) = (shown(key), Route::expected());
+            let message = format!("`{key}` must be {expected}, not {}", described(found));
+            let hint = found.as_str().and_then(Route::hint);
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            self.problem(place, message + &hint);
+        }
+        route
     }
 }
