@@ -45,7 +45,7 @@ limits! {
     /// to 1000000. Worst case: no memory, the parts are joined as they come; it bounds the work that
     /// empty frames can cause.
     max_fragments: usize = 1024, 1 => 1_000_000;
-    /// How many times its compressed size a WebSocket message may have, beyond its first 64KiB.
+    /// How many times its compressed size a WebSocket message may have, beyond its first 128KiB.
     /// Default 10, from 1 to 1000. Worst case: 48 KiB for each session that leaves more than 4 KiB
     /// of a compressed message unfinished, besides `max_message`.
     max_inflate_ratio: usize = 10, 1 => 1000;
