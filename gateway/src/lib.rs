@@ -43,6 +43,7 @@ mod http;
 mod lifecycle;
 mod listener;
 mod message;
+mod proxy;
 mod rooms;
 mod running;
 mod session;

@@ -17,11 +17,14 @@ use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
 use crate::builder::Builder;
-use crate::config::{Config, CountersPolicy, HistoryConfig, Route, SlowPolicy};
+use crate::config::{
+    Config, CountersPolicy, Handler, HistoryConfig, ListenerConfig, Route, SlowPolicy,
+};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Asked, Clock, Phase, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
+use crate::proxy::UpstreamPool;
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::tls::{Keeper, Setup};
@@ -334,11 +337,8 @@ pub(crate) fn start(
     let page = open_page(&config, workers)?;
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
-        rules: config
-            .listeners
-            .iter()
-            .map(|it| Rules::new(&it.accept))
-            .collect(),
+        rules: config.listeners.iter().map(Rules::new).collect(),
+        pools: config.listeners.iter().map(pool).collect(),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
         emitter,
         clock,
@@ -391,6 +391,10 @@ pub(crate) fn start(
         gateway.emitter().emit(name::LISTENING, address);
     }
     Ok(gateway)
+}
+
+fn pool(listener: &ListenerConfig) -> Option<Arc<UpstreamPool>> {
+    (listener.handler == Handler::Proxy).then(|| Arc::new(UpstreamPool::new(&listener.proxy)))
 }
 
 fn worker_count(config: &Config) -> u16 {

@@ -13,12 +13,13 @@ use roomwire_protocols::cookie::CookieKey;
 use roomwire_protocols::websocket;
 use tokio::sync::watch;
 
-use crate::config::{AcceptConfig, Config, Limits, Span};
+use crate::config::{Config, Limits, ListenerConfig, Span};
 use crate::event::BoundAddress;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase};
 use crate::listener::Admission;
 use crate::message::Message;
+use crate::proxy::UpstreamPool;
 use crate::work::Pool;
 use crate::worker::Control;
 
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     /// By listener.
     pub(crate) rules: Vec<Rules>,
+    /// By listener; `None` where it is no proxy.
+    pub(crate) pools: Vec<Option<Arc<UpstreamPool>>>,
     pub(crate) hub: Arc<RoomHub>,
     pub(crate) emitter: Emitter,
     pub(crate) clock: Clock,
@@ -69,6 +72,11 @@ impl Shared {
     pub(crate) fn rules(&self, listener: u16) -> Rules {
         let rules = self.rules.get(usize::from(listener)).copied();
         rules.unwrap_or(Rules::NONE)
+    }
+
+    /// The upstreams of a proxy listener.
+    pub(crate) fn pool(&self, listener: u16) -> Option<Arc<UpstreamPool>> {
+        self.pools.get(usize::from(listener))?.clone()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -119,15 +127,19 @@ pub(crate) struct Rules {
     pub(crate) idle_ms: u64,
     /// In all.
     pub(crate) lifetime_ms: u64,
+    /// With something waiting for an end of a proxied connection that takes nothing.
+    pub(crate) stall_ms: u64,
 }
 
 impl Rules {
     const NONE: Self = Self {
         idle_ms: u64::MAX,
         lifetime_ms: u64::MAX,
+        stall_ms: u64::MAX,
     };
 
-    pub(crate) fn new(accept: &AcceptConfig) -> Self {
+    pub(crate) fn new(listener: &ListenerConfig) -> Self {
+        let accept = &listener.accept;
         let bound = |span: Span| match span.as_millis() {
             0 => u64::MAX,
             bound => bound,
@@ -135,6 +147,7 @@ impl Rules {
         Self {
             idle_ms: bound(accept.idle_timeout),
             lifetime_ms: bound(accept.max_lifetime),
+            stall_ms: bound(listener.proxy.stall_timeout),
         }
     }
 }

@@ -11,8 +11,9 @@ use super::Config;
 use super::accept::AcceptConfig;
 use super::describe::differing;
 use super::error::shown;
-use super::listener::{ListenerConfig, Protocol};
+use super::listener::{Handler, ListenerConfig, Protocol};
 use super::load::shouted;
+use super::proxy::{MAX_UPSTREAMS, ProxyConfig, Upstream};
 use super::rooms::MAX_ROOM_PATTERNS;
 use super::route::{Route, StaticRoute};
 use super::setting::{Setting, Visitor, one_of};
@@ -231,6 +232,7 @@ impl Checker {
         listener.clone().visit(self);
         self.path.pop();
         self.accept(index, listener);
+        self.proxy(index, listener);
         self.tls(index, listener);
         self.routes(index, &listener.routes, *protocol);
     }
@@ -239,7 +241,7 @@ impl Checker {
         let (accept, protocol) = (&listener.accept, listener.protocol);
         let defaults = AcceptConfig::default();
         if protocol == Protocol::Udp && *accept != defaults {
-            for key in differing(accept, &defaults) {
+            for key in differing(accept, &defaults, AcceptConfig::visit) {
                 let message =
                     format!("`{key}` is for connections, and this listener is for {protocol}");
                 self.add(listener_path(index, key), message);
@@ -251,6 +253,33 @@ impl Checker {
                  `idle_http` and `ping_interval` in [limits]"
             );
             self.add(listener_path(index, "idle_timeout"), message);
+        }
+    }
+
+    fn proxy(&mut self, index: usize, listener: &ListenerConfig) {
+        let (proxy, handler) = (&listener.proxy, listener.handler);
+        if handler != Handler::Proxy {
+            for key in differing(proxy, &ProxyConfig::default(), ProxyConfig::visit) {
+                let message = format!(
+                    "`proxy.{key}` is for the handler \"proxy\", and this listener's is \"{handler}\""
+                );
+                self.add(listener_path(index, &format!("proxy.{key}")), message);
+            }
+            return;
+        }
+        let count = proxy.upstreams.len();
+        if count == 0 {
+            let message = "the handler \"proxy\" needs upstreams, as \
+                           `proxy.upstreams = [\"127.0.0.1:9000\"]`";
+            self.add(listener_path(index, "handler"), message.to_owned());
+        } else if count > MAX_UPSTREAMS {
+            let message = format!("there may be {MAX_UPSTREAMS} upstreams, not {count}");
+            self.add(listener_path(index, "proxy.upstreams"), message);
+        }
+        let itself = Upstream::from(listener.bind);
+        if proxy.upstreams.contains(&itself) {
+            let message = format!("the upstream {itself} is this listener itself");
+            self.add(listener_path(index, "proxy.upstreams"), message);
         }
     }
 

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 
 use super::Config;
-use super::accept::AcceptConfig;
 use super::listener::{ListenerConfig, default_routes};
 use super::setting::{Setting, Visitor, quoted};
 use super::unit::ByteSize;
@@ -32,7 +31,7 @@ impl Line {
 
 /// Collects every key that is visited.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     path: Vec<String>,
     /// `path` without numbers, in as many brackets as a file has.
     heading: Vec<&'static str>,
@@ -187,11 +186,15 @@ fn listener_settings(listener: &ListenerConfig) -> Vec<Line> {
         .collect()
 }
 
-/// The keys in which two values of a listener's settings differ.
-pub(super) fn differing(one: &AcceptConfig, other: &AcceptConfig) -> Vec<&'static str> {
-    let walk = |settings: &AcceptConfig| {
+/// The keys in which two settings differ that `visit` walks over.
+pub(super) fn differing<T: Clone>(
+    one: &T,
+    other: &T,
+    visit: impl Fn(&mut T, &mut Lines),
+) -> Vec<&'static str> {
+    let walk = |settings: &T| {
         let mut lines = Lines::default();
-        settings.clone().visit(&mut lines);
+        visit(&mut settings.clone(), &mut lines);
         lines.lines
     };
     let (one, other) = (walk(one), walk(other));

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::accept::AcceptConfig;
+use super::proxy::ProxyConfig;
 use super::route::Route;
 use super::setting::{Visitor, words};
 use super::tls::{CertificateConfig, TlsConfig};
@@ -35,10 +36,12 @@ words! {
         Echo = "echo",
         /// Takes what comes and says nothing.
         Discard = "discard",
+        /// Joins the client with an upstream.
+        Proxy = "proxy",
         /// Pages, API, WebSocket and the other routes.
         Http = "http",
     }
-    planned { "proxy", "exec" }
+    planned { "exec" }
 }
 
 /// An address, the protocol spoken there, and what answers.
@@ -53,8 +56,8 @@ pub struct ListenerConfig {
     /// Address and port, as `127.0.0.1:7000` or `[::1]:7000`; port 0 takes a free one.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
-    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `http` over
-    /// HTTP and HTTPS.
+    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `proxy` over
+    /// TCP, `http` over HTTP and HTTPS.
     #[schemars(with = "Option<Handler>")]
     pub handler: Handler,
     /// Paths of an HTTP listener and what answers there, added to `/ws` for rooms and `/echo` for
@@ -75,6 +78,9 @@ pub struct ListenerConfig {
     /// How connections are accepted and how long they may last.
     #[serde(flatten)]
     pub accept: AcceptConfig,
+    /// Where connections go whose handler is `proxy`.
+    #[schemars(default)]
+    pub proxy: ProxyConfig,
 }
 
 impl ListenerConfig {
@@ -96,6 +102,7 @@ impl ListenerConfig {
             certificates: Vec::new(),
             tls: TlsConfig::default(),
             accept: AcceptConfig::default(),
+            proxy: ProxyConfig::default(),
         }
     }
 
@@ -119,10 +126,24 @@ impl ListenerConfig {
         ]
     }
 
+    /// Takes over the keys of [`visit`](Self::visit).
+    pub(super) fn with_settings(self, settings: Self) -> Self {
+        let Self {
+            accept, proxy, tls, ..
+        } = settings;
+        Self {
+            accept,
+            proxy,
+            tls,
+            ..self
+        }
+    }
+
     /// Walks over the keys whose defaults are the same for every protocol.
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         self.accept.visit(visitor);
         visitor.table("tls", |visitor| self.tls.visit(visitor));
+        visitor.table("proxy", |visitor| self.proxy.visit(visitor));
     }
 
     /// Whether only this machine reaches the address.
@@ -148,10 +169,15 @@ impl Protocol {
 
     /// What can answer.
     pub const fn handlers(self) -> &'static [Handler] {
-        if self.is_http() {
-            &[Handler::Http]
-        } else {
-            &[Handler::Rooms, Handler::Echo, Handler::Discard]
+        match self {
+            Self::Http | Self::Https => &[Handler::Http],
+            Self::Tcp => &[
+                Handler::Rooms,
+                Handler::Echo,
+                Handler::Discard,
+                Handler::Proxy,
+            ],
+            Self::Udp => &[Handler::Rooms, Handler::Echo, Handler::Discard],
         }
     }
 }

@@ -109,13 +109,20 @@ fn what_is_printed_reads_back() {
         [[listener.certificates]]
         certificate = 'd.pem'
         key = 'l.pem'
+        [[listener]]
+        name = 'away'
+        protocol = 'tcp'
+        bind = '[::1]:444'
+        handler = 'proxy'
+        proxy = { upstreams = ['127.0.0.1:1', 'a.example:2'], fall = 1 }
     ";
     let config = read(text).unwrap();
     assert_eq!(config.listeners[0].certificates.len(), 1);
     assert_eq!(config.listeners[0].tls.min_version, TlsVersion::V13);
     assert_eq!(config.limits.max_message, ByteSize::bytes(100_000));
-    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[0].routes.len(), 4);
+    assert_eq!(config.listeners[1].proxy.fall, 1);
     assert_eq!(read(&config.to_toml()), Ok(config));
 }
 
@@ -143,14 +150,37 @@ fn keys_of_a_listener_are_checked_as_all_are() {
         "`idle_timeout` is for tcp, and this listener is for http: there are `idle_http` and \
          `ping_interval` in [limits]",
     );
+    check(
+        &with("handler = 'proxy'"),
+        "the handler \"proxy\" needs upstreams, as `proxy.upstreams = [\"127.0.0.1:9000\"]`",
+    );
+    check(
+        &with("proxy.upstreams = ['127.0.0.1:2']"),
+        "`proxy.upstreams` is for the handler \"proxy\", and this listener's is \"rooms\"",
+    );
+    check(
+        &with("handler = 'proxy'\nproxy.upstreams = ['127.0.0.1:1']"),
+        "the upstream 127.0.0.1:1 is this listener itself",
+    );
+    check(
+        &with("handler = 'proxy'\nproxy.upstreams = ['x:1']\nproxy.fal = 1"),
+        "unknown key `fal` in [listener.proxy]; did you mean `fall`?",
+    );
     let config = read_with(
         LISTENER,
         &[
+            ("ROOMWIRE_LISTENER_A_HANDLER", "proxy"),
+            (
+                "ROOMWIRE_LISTENER_A_PROXY_UPSTREAMS",
+                "a.example:1, [::1]:2",
+            ),
             ("ROOMWIRE_LISTENER_A_MAX_CONNECTIONS", "5"),
             ("ROOMWIRE_LISTENER_A_PROXY_PROTOCOL", "10.0.0.0/8, ::1"),
         ],
     );
-    let accept = &config.unwrap().listeners[0].accept;
+    let listener = &config.unwrap().listeners[0];
+    assert_eq!(listener.proxy.upstreams.len(), 2);
+    let accept = &listener.accept;
     assert_eq!(accept.max_connections, 5);
     assert!(accept.is_proxy("10.1.2.3".parse().unwrap()));
 }
@@ -404,7 +434,8 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
     );
     check(
         &format!("{LISTENER}handler = 'http'"),
-        "a listener for tcp can have the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
+        "a listener for tcp can have the handler \"rooms\", \"echo\", \"discard\" or \"proxy\", \
+         not \"http\"",
     );
     check(
         &format!("{}handler = 'http'", LISTENER.replace("tcp", "udp")),
@@ -415,9 +446,9 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
         "a listener for http can have the handler \"http\", not \"rooms\"",
     );
     check(
-        &format!("{LISTENER}handler = 'proxy'"),
-        "`handler` \"proxy\" is not available in this version; available: \"rooms\", \"echo\", \
-         \"discard\" or \"http\"",
+        &format!("{LISTENER}handler = 'exec'"),
+        "`handler` \"exec\" is not available in this version; available: \"rooms\", \"echo\", \
+         \"discard\", \"proxy\" or \"http\"",
     );
     check(
         &LISTENER.replace("127.0.0.1:1", "localhost:7000"),

@@ -109,7 +109,7 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
 
 impl Door {
     /// How connections are accepted here.
-    pub(super) fn accept(&self) -> &AcceptConfig {
+    pub(crate) fn accept(&self) -> &AcceptConfig {
         let listeners = &self.worker.shared.config.listeners;
         let listener = listeners.get(usize::from(self.listener));
         &listener
@@ -155,18 +155,26 @@ impl Door {
         if let Err(full) = permit.claim(peer.ip()) {
             return self.refuse(peer, full);
         }
+        if self.handler == Handler::Http {
+            let task = crate::http::serve_connection(Rc::clone(self), stream, peer, permit);
+            return self.worker.scope.spawn("http connection", task);
+        }
+        self.begin(Stream::tcp(stream), peer, permit);
+    }
+
+    /// Gives a connection to a handler that speaks no HTTP.
+    fn begin(self: &Rc<Self>, stream: Stream, peer: SocketAddr, permit: Permit) {
         let wire = match self.handler {
             Handler::Rooms => Wire::Undecided,
             Handler::Echo => Wire::Echo,
             Handler::Discard => Wire::Discard,
-            Handler::Http => {
-                let door = Rc::clone(self);
-                let task = crate::http::serve_connection(door, stream, peer, permit);
-                self.worker.scope.spawn("http connection", task);
-                return;
+            Handler::Proxy => {
+                let connect = crate::proxy::connect(Rc::clone(self), stream, peer, permit);
+                return self.worker.scope.spawn("proxy connect", connect);
             }
+            Handler::Http => return,
         };
-        let new = NewSession::stream(Stream::tcp(stream), wire, self.listener, peer, permit);
+        let new = NewSession::stream(stream, wire, self.listener, peer, permit);
         self.worker.with(|core| core.add(new));
     }
 }

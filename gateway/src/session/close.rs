@@ -99,6 +99,9 @@ close_reasons! {
     TooBig             "too_big"            CloseTooBig             Peer     Some(close::TOO_BIG),          false false DEBUG "A line or message was longer than max_message.";
     Unreachable        "unreachable"        CloseUnreachable        Network  None,                          false true  DEBUG "The network said that it cannot reach the peer's host.";
     Unsupported        "unsupported"        CloseUnsupported        Peer     Some(close::UNSUPPORTED),      false false DEBUG "The peer sent a kind of data that this endpoint does not take.";
+    UpstreamFailed     "upstream_failed"    CloseUpstreamFailed     Gateway  None,                          false true  DEBUG "No upstream of a proxy listener accepted the connection. See the log for which are left out.";
+    UpstreamReset      "upstream_reset"     CloseUpstreamReset      Network  None,                          false true  DEBUG "The upstream's connection was reset or failed; the client's was reset too.";
+    UpstreamTimeout    "upstream_timeout"   CloseUpstreamTimeout    Network  None,                          false true  DEBUG "An upstream did not answer within connect_timeout, or took nothing for stall_timeout.";
     Upgraded           "upgraded"           CloseUpgraded           None     None,                          false true  DEBUG "An HTTP connection became a WebSocket; its session goes on under that name.";
     Vanished           "vanished"           CloseVanished           Network  None,                          false true  DEBUG "The peer's host answers nothing any more: neither what was sent nor keepalives. See the listener's keepalive.";
     WriteTimeout       "write_timeout"      CloseWriteTimeout       Peer     Some(close::TRY_AGAIN),        false true  DEBUG "The peer took nothing off its socket for write_timeout.";

@@ -33,6 +33,7 @@ pub(crate) use stream::{Activity, Socket, Stream};
 pub(crate) use websocket::WebSocketCodec;
 
 use crate::listener::Permit;
+use crate::proxy::Proxied;
 use crate::shared::UdpPlace;
 use crate::worker::{Slice, SlotWaker};
 
@@ -186,6 +187,8 @@ pub(crate) enum Wire {
     Events,
     /// A long poll, told that there is something to fetch.
     Waiter,
+    /// Bytes passed on to an upstream, and back.
+    Proxy(Box<Proxied>),
     /// An HTTP connection.
     Http,
     /// Lent to the code that is reading the session at this moment.
@@ -247,7 +250,12 @@ impl Wire {
             Self::Events => Framing::Events,
             Self::Waiter => Framing::Notify,
             Self::WebSocketEcho(_) => Framing::WebSocketEcho,
-            Self::Undecided | Self::Echo | Self::Discard | Self::Http | Self::Lent => Framing::None,
+            Self::Undecided
+            | Self::Echo
+            | Self::Discard
+            | Self::Proxy(_)
+            | Self::Http
+            | Self::Lent => Framing::None,
         }
     }
 
@@ -263,6 +271,7 @@ impl Wire {
             Self::Datagram => "udp",
             Self::Events => "events",
             Self::Waiter => "long-poll",
+            Self::Proxy(_) => "tcp-proxy",
             Self::Http => "http",
             Self::Lent => "busy",
         }

@@ -5,13 +5,16 @@
 //! hyper and taken back after an upgrade without boxing. Writes go straight to the socket.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use roomwire_certs::Identity;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -156,6 +159,29 @@ impl Stream {
         };
         let chain = stream.get_ref().1.peer_certificates()?;
         Identity::of(chain).map(Arc::new)
+    }
+
+    /// The TCP connection below.
+    fn socket(&self) -> Option<&TcpStream> {
+        match &self.transport {
+            Transport::Tcp(socket) => Some(&socket.stream),
+            Transport::Tls(stream) => Some(&stream.get_ref().0.stream),
+            Transport::Http2(_) => None,
+        }
+    }
+
+    /// The address that the peer connected to.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket()?.local_addr().ok()
+    }
+
+    /// Has the connection end by a reset when it is dropped, as for one whose other end was.
+    pub(crate) fn reset_on_close(&self) {
+        if let Some(socket) = self.socket()
+            && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!(%error, "a reset is passed on as an end");
+        }
     }
 
     /// Bytes that left for the peer so far.

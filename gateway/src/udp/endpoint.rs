@@ -222,7 +222,7 @@ impl Core {
                         self.lane.increment(Id::UdpRefused);
                     }
                 }
-                Handler::Discard | Handler::Http => {}
+                Handler::Discard | Handler::Http | Handler::Proxy => {}
             }
         }
     }

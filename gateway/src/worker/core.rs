@@ -301,6 +301,10 @@ impl Core {
         if !session.is_open() {
             return;
         }
+        if matches!(session.wire, Wire::Proxy(_)) {
+            // Nothing can be said in a conversation of others.
+            return self.die(slot, reason);
+        }
         session.stash = Vec::new();
         // From here on nothing that is queued below can end the session again.
         session.stage = Stage::LastWords;

@@ -148,6 +148,11 @@ fn open(start: Start) -> io::Result<Rc<Worker>> {
         scope: Scope::default(),
         core: RefCell::new(core),
     });
+    if id.0 == 0 {
+        for pool in worker.shared.pools.iter().flatten() {
+            crate::proxy::keep(&worker, pool);
+        }
+    }
     for socket in streams {
         crate::listener::accept(&worker, socket)?;
     }

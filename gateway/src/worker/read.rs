@@ -28,6 +28,9 @@ impl Core {
             let Some(session) = self.sessions.get_mut(slot as usize) else {
                 return;
             };
+            if matches!(session.wire, Wire::Proxy(_)) && session.is_open() {
+                return self.pump(slot);
+            }
             let listener = usize::from(session.listener);
             let Io::Stream(stream) = &mut session.io else {
                 return;
@@ -111,6 +114,7 @@ impl Core {
             | Wire::Events
             | Wire::Waiter
             | Wire::Http
+            | Wire::Proxy(_)
             | Wire::Undecided
             | Wire::Lent => input.len(),
         };

@@ -103,6 +103,14 @@ impl Core {
 
     /// The first worker's share of what is the whole gateway's.
     fn keep_house(&mut self) {
+        let down: usize = self
+            .shared
+            .pools
+            .iter()
+            .flatten()
+            .map(|pool| pool.down())
+            .sum();
+        self.lane.gauge_set(Id::ProxyUpstreamsDown, down as u64);
         let swept = (self.shared.hub).sweep(self.now_ms, SWEEP_BUDGET, Page::BUSY_ROOMS);
         self.lane.add(Id::RoomsExpired, swept.rooms as u64);
         self.lane.add(Id::HistoryExpired, swept.messages as u64);
@@ -318,6 +326,11 @@ fn due(
         } else {
             Due::Nothing
         };
+    }
+    if let Wire::Proxy(proxied) = &session.wire
+        && let Some(reason) = proxied.stalled(now_ms, rules.stall_ms)
+    {
+        return Due::Die(reason);
     }
     if now_ms.saturating_sub(session.opened_ms) >= rules.lifetime_ms {
         return Due::End(CloseReason::LifetimeOver);

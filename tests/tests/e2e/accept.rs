@@ -246,6 +246,7 @@ async fn who_sends_nothing_or_lasts_too_long_is_closed_for_that_reason() {
     let mut raw = idle.raw(door(&idle)).await;
     echoes(&mut raw).await;
     assert_eq!(raw.read_to_end().await, b"");
+    drop(raw);
     counters
         .complained(&[("session_close_idle_timeout_total", 1)])
         .await;
@@ -258,6 +259,7 @@ async fn who_sends_nothing_or_lasts_too_long_is_closed_for_that_reason() {
     raw.write(b"{\"type\":\"ping\",\"id\":1}\n").await;
     let heard = String::from_utf8(raw.read_to_end().await).unwrap();
     assert!(heard.contains("\"lifetime_over\""), "{heard}");
+    drop(raw);
     counters
         .complained(&[("session_close_lifetime_over_total", 1)])
         .await;

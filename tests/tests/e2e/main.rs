@@ -20,6 +20,7 @@ mod http1;
 mod lifecycle;
 mod malformed;
 mod matrix;
+mod proxy;
 mod request;
 mod rooms;
 mod slow;

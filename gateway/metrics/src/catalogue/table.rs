@@ -60,6 +60,12 @@ catalogue! {
         "Sessions whose peer's host or network cannot be reached any more. Many at once: look at the network.";
     counter CloseUnsupported "session_close_unsupported_total" Sessions Info
         "Sessions ended by a kind of data that the endpoint does not take. Look at the client.";
+    counter CloseUpstreamFailed "session_close_upstream_failed_total" Sessions Info
+        "Clients of a proxy listener for whom no upstream accepted a connection. Look at the upstreams; the log names those that are left out.";
+    counter CloseUpstreamReset "session_close_upstream_reset_total" Sessions Info
+        "Proxied sessions whose upstream reset its connection. Look at the upstream.";
+    counter CloseUpstreamTimeout "session_close_upstream_timeout_total" Sessions Info
+        "Proxied sessions whose upstream did not answer within connect_timeout or took nothing for stall_timeout. Look at the upstream and the network.";
     counter CloseUpgraded "session_close_upgraded_total" Sessions Info
         "HTTP connections that became WebSocket sessions. Nothing to do.";
     counter CloseVanished "session_close_vanished_total" Sessions Info
@@ -98,6 +104,24 @@ catalogue! {
         "Bytes that wait in sessions' outboxes because their sockets are full. Near zero where peers keep up; many: look at who reads slowly in GET /v1/connections.";
     histogram OutboxDepthBytes "outbox_depth_bytes" Bytes Diag
         "Bytes left in a session's outbox when a write filled its socket. A p99 near max_outbox_bytes: sessions are about to be ended as slow.";
+    counter ProxyConnects "proxy_connects_total" Connections Info
+        "Connections to upstreams that were begun for clients.";
+    counter ProxyConnectErrors "proxy_connect_errors_total" Errors Info
+        "Connections to upstreams that failed at once; the next upstream is tried then. Look at the upstreams.";
+    counter ProxyConnectTimeouts "proxy_connect_timeouts_total" Errors Info
+        "Connections to upstreams that were not answered within connect_timeout. Look at the network.";
+    counter ProxyChecksFailed "proxy_checks_failed_total" Errors Info
+        "Looks at upstreams, every check_interval, that found one not accepting. Look at the upstream.";
+    counter ProxyLookupErrors "proxy_lookup_errors_total" Errors Info
+        "Names of upstreams that could not be looked up; what was known is used on. Look at the resolver.";
+    counter ProxyUpstreamDowns "proxy_upstream_downs_total" Times Info
+        "Times an upstream was left out after fall failures in a row; the log names it.";
+    gauge ProxyUpstreamsDown "proxy_upstreams_down" Connections Info
+        "Upstreams that are left out now. Not zero: look at them; the log names them.";
+    counter ProxyBytesUp "proxy_bytes_up_total" Bytes Info
+        "Bytes passed on from clients to upstreams.";
+    counter ProxyBytesDown "proxy_bytes_down_total" Bytes Info
+        "Bytes passed on from upstreams to clients.";
     counter LinesIn "tcp_lines_in_total" Lines Info
         "Lines received on rooms listeners over TCP.";
     counter ChatLinesIn "tcp_chat_lines_in_total" Lines Info

@@ -11,13 +11,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Frame, Loader, PREFIX, described, is_table, shouted};
-use crate::config::accept::AcceptConfig;
 use crate::config::check;
 use crate::config::error::{Place, shown};
 use crate::config::listener::{Handler, ListenerConfig, Protocol};
 use crate::config::route::{Route, StaticRoute};
-use crate::config::setting::Visitor;
-use crate::config::tls::{CertificateConfig, TlsConfig};
+use crate::config::tls::CertificateConfig;
 use crate::config::{MAX_CERTIFICATES, MAX_LISTENERS};
 
 /// A listener of which something may be missing.
@@ -28,8 +26,8 @@ struct RawListener {
     handler: Option<Handler>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-    tls: TlsConfig,
-    accept: AcceptConfig,
+    /// The keys whose defaults are the same for every protocol; the others of it mean nothing.
+    settings: ListenerConfig,
 }
 
 impl<'a> Loader<'a> {
@@ -95,8 +93,7 @@ impl<'a> Loader<'a> {
                 .map(|listener| listener.handler),
             certificate: None,
             key: None,
-            tls: TlsConfig::default(),
-            accept: default.map_or_else(AcceptConfig::default, |it| it.accept.clone()),
+            settings: default.map_or_else(unset, Clone::clone),
         };
         let prefix = format!("{PREFIX}LISTENER_{}_", shouted(name));
         self.frames.push(Frame {
@@ -115,8 +112,7 @@ impl<'a> Loader<'a> {
         self.named("key", variable("key"), &mut raw.key);
         let certificates = self.certificates();
         let routes = self.routes();
-        raw.accept.visit(self);
-        self.table("tls", |visitor| raw.tls.visit(visitor));
+        raw.settings.visit(self);
         self.leave();
         if default.is_none() {
             self.report_missing(index);
@@ -126,10 +122,8 @@ impl<'a> Loader<'a> {
         listener.certificate = raw.certificate;
         listener.key = raw.key;
         listener.certificates = certificates;
-        listener.tls = raw.tls;
         listener.routes.extend(routes);
-        listener.accept = raw.accept;
-        Some(listener)
+        Some(listener.with_settings(raw.settings))
     }
 
     /// Keys that have no default and were given nowhere.
@@ -254,4 +248,8 @@ impl<'a> Loader<'a> {
         }
         route
     }
+}
+
+fn unset() -> ListenerConfig {
+    ListenerConfig::new("", Protocol::Tcp, ([127, 0, 0, 1], 0).into())
 }
