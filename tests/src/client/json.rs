@@ -9,6 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::{Message as Frame, Role};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -76,11 +77,8 @@ impl Client {
 
     /// Speaks WebSocket on `socket`.
     pub async fn websocket(socket: Socket, authority: SocketAddr, path: &str) -> Self {
-        let mut request =
-            tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(
-                format!("ws://{authority}{path}"),
-            )
-            .expect("a request");
+        let url = format!("ws://{authority}{path}");
+        let mut request = url.into_client_request().expect("a request");
         let subprotocol = http::HeaderValue::from_static("roomwire.v1");
         request
             .headers_mut()

@@ -361,9 +361,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"type":"reply","request":"1","data":true}"#,
         r#"{"type":"ping","id":-0}"#,
         r#"{"type":"ping","type":"ping","id":1.0}"#,
-        r#"{"type":"publish","room":"a.*","data":1e999}"#,
+        r#"{"type":"publish","room":"a.b","data":1e999}"#,
+        r#"{"type":"publish","room":"news.*","data":1}"#,
+        r#"{"type":"history","room":"news.sport.>"}"#,
+        r#"{"type":"request","room":"*","data":1}"#,
+        r#"{"type":"members","room":"a.>.b"}"#,
+        r#"{"type":"hello","name":"a\u0000b"}"#,
         r#" {"data" : [ ] , "from" : "shop" , "key" : "" } "#,
         r#""\ud800""#,
+        r#""\ud7ff\ue000\ud800\udc00\udbff\udfff""#,
+        r#""\ud800\udbff""#,
+        r#""\ud800\ue000""#,
+        r#""\ud83c\u0041""#,
+        r#""\udc00""#,
         "[[[[{}]]]]",
         "nul",
     ];
@@ -371,6 +381,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for deep in [118, 119, 120, 126, 127, 128] {
         let (open, close) = ("[".repeat(deep), "]".repeat(deep));
         seeds.push(format!(r#"{{"type":"publish","room":"r","data":{open}{close}}}"#).into());
+    }
+    for length in [0, MAX_KEY_BYTES, MAX_KEY_BYTES + 1] {
+        let key = "k".repeat(length);
+        seeds.push(format!(r#"{{"type":"publish","room":"r","data":1,"key":"{key}"}}"#).into());
     }
     seeds.push(b"{\"type\":\"\xff\"}".to_vec());
     seeds

@@ -155,6 +155,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(&format!(
             "{post}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff0\r\n"
         )),
+        seed(&format!(
+            "{post}Content-Length: 3\r\ncontent-length: 3\r\n\r\nabc{get}\r\n"
+        )),
+        seed(&format!(
+            "{post}Transfer-Encoding: chunked\r\n\r\n010\r\n{}\r\n0\r\n\r\n{get}\r\n",
+            "x".repeat(16)
+        )),
+        seed(&format!(
+            "{post}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+        )),
         seed(&format!("{get}a : b\r\n\r\n")),
         seed(&format!("{get}a: b\r\n c\r\n\r\n")),
         seed(&format!("{get}a: b\n\r\n")),
