@@ -9,6 +9,7 @@ use std::fmt;
 use arbitrary::Unstructured;
 
 pub mod command;
+pub mod content;
 pub mod handshake;
 pub mod http1;
 mod inflate;
@@ -40,6 +41,11 @@ pub const ALL: &[Target] = &[
         name: "command",
         run: command::run,
         seeds: command::seeds,
+    },
+    Target {
+        name: "content",
+        run: content::run,
+        seeds: content::seeds,
     },
     Target {
         name: "handshake",
