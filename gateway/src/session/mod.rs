@@ -35,7 +35,7 @@ pub(crate) use websocket::WebSocketCodec;
 use crate::listener::Permit;
 use crate::proxy::Proxied;
 use crate::shared::UdpPlace;
-use crate::worker::{Slice, SlotWaker};
+use crate::worker::{Burst, Slice, SlotWaker};
 
 /// Names one session in the whole gateway: its worker, its slot there and the slot's generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -224,6 +224,11 @@ impl Framing {
     /// How many there are.
     pub(crate) const COUNT: usize = 11;
 
+    /// Whether the worker itself writes the frames to a stream of bytes.
+    pub(crate) const fn is_stream(self) -> bool {
+        matches!(self, Self::WebSocket(_) | Self::Line | Self::Chat)
+    }
+
     /// Its place in a table of [`Self::COUNT`] entries.
     pub(crate) const fn index(self) -> usize {
         match self {
@@ -329,6 +334,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Outbox<Slice>,
     /// What the gauge of queued bytes has of this session.
     pub(crate) counted_bytes: u64,
+    /// What follows the outbox; empty but between a fan-out and the flush after it.
+    pub(crate) burst: Burst,
     /// Input that was read but must wait until the session is read again.
     pub(crate) stash: Vec<u8>,
     /// Requests of this session that wait for replies.

@@ -4,9 +4,15 @@
 //! [`Slice`] of that chunk. A chunk is sealed before the first flush that reads it; frames that
 //! follow each other in a chunk are adjacent in memory, so what one turn queued for a session is
 //! usually one `iovec`. Memory is reused when the last slice of a chunk is gone.
+//!
+//! What goes to many is also logged, and a member that keeps up queues nothing at all: it notes a
+//! [`Burst`], the first and the number of the frames that it is given, and one write sends them.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::rc::Rc;
+
+use roomwire_hub::{Origin, OutboxLimits};
 
 use crate::session::Framing;
 
@@ -109,11 +115,42 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A frame that goes to many.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub(crate) frame: Slice,
+    pub(crate) origin: Option<Origin>,
+    /// Bytes of all frames of this log before this one.
+    before: u64,
+}
+
+/// Frames of one log, one after another: what a session was given since it was flushed last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Burst {
+    first: u32,
+    count: u32,
+}
+
+impl Burst {
+    pub(crate) const fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.count as usize
+    }
+
+    const fn range(self) -> Range<usize> {
+        self.first as usize..self.first as usize + self.count as usize
+    }
+}
+
 /// The chunk being written and the sealed ones that may be written again.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     open: Option<(Rc<Chunk>, Vec<u8>)>,
     sealed: Vec<Rc<Chunk>>,
+    log: Vec<Logged>,
 }
 
 impl Arena {
@@ -140,6 +177,63 @@ impl Arena {
             start,
             end,
         }
+    }
+
+    /// Appends and logs what `encode` writes, for many sessions; returns its place in the log.
+    pub(crate) fn log(&mut self, origin: Option<Origin>, encode: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let frame = self.write(encode);
+        let last = self.log.last();
+        let before = last.map_or(0, |last| last.before + last.frame.len() as u64);
+        let index = u32::try_from(self.log.len()).expect("it is cleared after each batch");
+        self.log.push(Logged {
+            frame,
+            origin,
+            before,
+        });
+        index
+    }
+
+    pub(crate) fn logged(&self, index: u32) -> Option<&Logged> {
+        self.log.get(index as usize)
+    }
+
+    /// The frames of a burst.
+    pub(crate) fn burst(&self, burst: Burst) -> &[Logged] {
+        self.log.get(burst.range()).unwrap_or_default()
+    }
+
+    /// Adds a logged frame to a burst. False, and nothing changed, where it does not follow the
+    /// burst's last frame, or the burst would be more than an outbox may hold.
+    pub(crate) fn grow(&self, burst: &mut Burst, index: u32, limits: &OutboxLimits) -> bool {
+        let first = if burst.is_empty() { index } else { burst.first };
+        if first + burst.count != index {
+            return false;
+        }
+        let (Some(begin), Some(end)) = (self.logged(first), self.logged(index)) else {
+            return false;
+        };
+        let bytes = end.before - begin.before + end.frame.len() as u64;
+        let fits = burst.len() < limits.max_messages && bytes <= limits.max_bytes as u64;
+        if fits {
+            burst.first = first;
+            burst.count += 1;
+        }
+        fits
+    }
+
+    /// The bytes of a burst, where they lie in one chunk.
+    pub(crate) fn bytes_of(&self, burst: Burst) -> Option<&[u8]> {
+        let frames = self.burst(burst);
+        let (first, last) = (&frames.first()?.frame, &frames.last()?.frame);
+        // A chunk is written from its beginning to its end, so what lies between is the others.
+        Rc::ptr_eq(&first.chunk, &last.chunk)
+            .then(|| {
+                first
+                    .chunk
+                    .get()?
+                    .get(first.start as usize..last.end as usize)
+            })
+            .flatten()
     }
 
     /// Makes every slice handed out readable. Writing goes on in another chunk.
@@ -180,25 +274,55 @@ impl Arena {
 pub(crate) struct Arenas {
     answers: Arena,
     by_framing: [Arena; Framing::COUNT],
+    /// Something was written since all were sealed.
+    unsealed: bool,
+    /// Something was logged since the logs were cleared.
+    logged: bool,
 }
 
 impl Arenas {
     /// The arena of messages in this framing.
-    pub(crate) fn of(&mut self, framing: Framing) -> &mut Arena {
+    pub(crate) fn of(&self, framing: Framing) -> &Arena {
         self.by_framing
-            .get_mut(framing.index())
-            .unwrap_or(&mut self.answers)
+            .get(framing.index())
+            .unwrap_or(&self.answers)
     }
 
-    /// The arena of what is said to one session alone.
-    pub(crate) fn answers(&mut self) -> &mut Arena {
-        &mut self.answers
+    /// Writes and logs what goes to many sessions of a framing.
+    pub(crate) fn log(
+        &mut self,
+        framing: Framing,
+        origin: Option<Origin>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> u32 {
+        self.unsealed = true;
+        self.logged = true;
+        let arena = self.by_framing.get_mut(framing.index());
+        arena.unwrap_or(&mut self.answers).log(origin, encode)
+    }
+
+    /// Writes what is said to one session alone.
+    pub(crate) fn answer(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Slice {
+        self.unsealed = true;
+        self.answers.write(encode)
     }
 
     pub(crate) fn seal(&mut self) {
+        if !std::mem::take(&mut self.unsealed) {
+            return;
+        }
         self.answers.seal();
         for arena in &mut self.by_framing {
             arena.seal();
+        }
+    }
+
+    /// Forgets what was logged, when no session has a burst any more.
+    pub(crate) fn clear_logs(&mut self) {
+        if std::mem::take(&mut self.logged) {
+            for arena in &mut self.by_framing {
+                arena.log.clear();
+            }
         }
     }
 
@@ -206,6 +330,7 @@ impl Arenas {
         self.answers.release();
         for arena in &mut self.by_framing {
             arena.release();
+            arena.log = Vec::new();
         }
     }
 }
@@ -224,6 +349,72 @@ mod tests {
         assert!(run.extend(&second));
         assert_eq!(run.bytes(), b"netwo");
         assert!(!run.extend(&first), "it does not begin at the run's end");
+    }
+
+    const LIMITS: OutboxLimits = OutboxLimits {
+        max_messages: 3,
+        max_bytes: 10,
+    };
+
+    fn log(arena: &mut Arena, bytes: &[u8]) -> u32 {
+        arena.log(None, |out| out.extend_from_slice(bytes))
+    }
+
+    #[test]
+    fn a_burst_is_what_follows_one_another_in_the_log() {
+        let mut arena = Arena::default();
+        let frames = [&b"ab"[..], b"cd", b"ef"].map(|bytes| log(&mut arena, bytes));
+        let mut burst = Burst::default();
+        assert!(
+            arena.grow(&mut burst, frames[1], &LIMITS),
+            "it may begin anywhere"
+        );
+        assert!(arena.grow(&mut burst, frames[2], &LIMITS));
+        assert!(
+            !arena.grow(&mut burst, frames[0], &LIMITS),
+            "it goes forward"
+        );
+        assert!(!arena.grow(&mut burst, frames[2], &LIMITS), "one at a time");
+        arena.seal();
+        assert_eq!(
+            (arena.bytes_of(burst), burst.len()),
+            (Some(&b"cdef"[..]), 2)
+        );
+    }
+
+    #[test]
+    fn a_burst_is_never_more_than_an_outbox_may_hold() {
+        let mut arena = Arena::default();
+        let mut burst = Burst::default();
+        for frame in [&b"aaaaa"[..], b"bbbb"] {
+            let index = log(&mut arena, frame);
+            assert!(arena.grow(&mut burst, index, &LIMITS));
+        }
+        let long = log(&mut arena, b"cc");
+        assert!(!arena.grow(&mut burst, long, &LIMITS), "11 bytes");
+        let mut burst = Burst::default();
+        for index in 0..3 {
+            arena.grow(&mut burst, index, &LIMITS);
+        }
+        let fourth = log(&mut arena, b"");
+        assert!(!arena.grow(&mut burst, fourth, &LIMITS), "four frames");
+    }
+
+    #[test]
+    fn a_burst_over_two_chunks_is_not_one_piece() {
+        let mut arena = Arena::default();
+        let limits = OutboxLimits {
+            max_messages: 9,
+            max_bytes: usize::MAX,
+        };
+        let mut burst = Burst::default();
+        for _ in 0..2 {
+            let index = log(&mut arena, &[7; CHUNK_BYTES]);
+            assert!(arena.grow(&mut burst, index, &limits));
+        }
+        arena.seal();
+        assert_eq!(arena.bytes_of(burst), None);
+        assert_eq!(arena.burst(burst).len(), 2);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tracing::Level;
 use super::busy::BusyRooms;
 use super::deflater::{self, Deflater};
 use super::request::RequestTable;
-use super::{Arenas, Control, ReadyQueue, Slice, SlotWaker};
+use super::{Arenas, Burst, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Change, Closed, Topics};
 use crate::listener::Permit;
 use crate::message::Message;
@@ -214,6 +214,7 @@ impl Core {
             from: None,
             outbox: Outbox::new(),
             counted_bytes: 0,
+            burst: Burst::default(),
             stash: Vec::new(),
             requests: 0,
             permit: new.permit,
@@ -282,6 +283,7 @@ impl Core {
             return;
         };
         let bytes = frame.len();
+        self.output.settle(session, &limits);
         match session.outbox.push(frame, bytes, origin, &limits) {
             Push::Queued => self.output.touch(slot, session),
             Push::Dropped(frames) => {
@@ -444,6 +446,17 @@ impl Output {
             touched: Vec::new(),
             scratch: Vec::new(),
             deflater,
+        }
+    }
+
+    /// Queues a session's burst, for what cannot be sent at once or is followed by something else.
+    pub(crate) fn settle(&self, session: &mut Session, limits: &OutboxLimits) {
+        let burst = std::mem::take(&mut session.burst);
+        for logged in self.arenas.of(session.framing).burst(burst) {
+            let frame = logged.frame.clone();
+            let bytes = frame.len();
+            let pushed = session.outbox.push(frame, bytes, logged.origin, limits);
+            debug_assert_eq!(pushed, Push::Queued, "a burst is within the limits");
         }
     }
 

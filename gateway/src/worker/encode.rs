@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roomwire_hub::RoomMessage;
+use roomwire_hub::{Origin, RoomMessage};
 use roomwire_protocols::chat;
 use roomwire_protocols::websocket::Opcode;
 
@@ -31,34 +31,43 @@ pub(crate) struct Encoded<'a> {
     json: &'a [u8],
     form: Form<'a>,
     max_datagram: usize,
-    shared: [Option<Slice>; Framing::COUNT],
+    origin: Option<Origin>,
+    /// Places in the logs of the framings' arenas.
+    shared: [Option<u32>; Framing::COUNT],
     detached: [Option<Slice>; Framing::COUNT],
 }
 
 impl<'a> Encoded<'a> {
     /// `json` is the object as `roomwire.v1` has it.
-    pub(crate) fn new(json: &'a [u8], form: Form<'a>, max_datagram: usize) -> Self {
+    pub(crate) fn new(
+        json: &'a [u8],
+        form: Form<'a>,
+        origin: Option<Origin>,
+        max_datagram: usize,
+    ) -> Self {
         Self {
             json,
             form,
+            origin,
             max_datagram,
             shared: [const { None }; Framing::COUNT],
             detached: [const { None }; Framing::COUNT],
         }
     }
 
-    /// A slice of the turn's arena, for sessions that will be flushed in this turn.
-    pub(crate) fn shared(&mut self, framing: Framing, output: &mut Output) -> Slice {
-        if let Some(frame) = &self.shared[framing.index()] {
-            return frame.clone();
+    /// The place in the log of the framing's arena, for sessions that will be flushed in this turn.
+    pub(crate) fn shared(&mut self, framing: Framing, output: &mut Output) -> u32 {
+        if let Some(index) = self.shared[framing.index()] {
+            return index;
         }
         let Output {
             arenas, deflater, ..
         } = output;
-        let frame = arenas
-            .of(framing)
-            .write(|out| self.encode(framing, deflater, out));
-        self.shared[framing.index()].insert(frame).clone()
+        let index = arenas.log(framing, self.origin, |out| {
+            self.encode(framing, deflater, out);
+        });
+        self.shared[framing.index()] = Some(index);
+        index
     }
 
     /// A chunk of exactly this, for sessions that may keep it for long.

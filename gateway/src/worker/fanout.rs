@@ -170,7 +170,7 @@ impl Core {
             output,
             lane,
             limits: &shared.bounds.outbox,
-            encoded: Encoded::new(json, form, shared.bounds.max_udp_datagram),
+            encoded: Encoded::new(json, form, origin, shared.bounds.max_udp_datagram),
             origin,
             given: 0,
             overflowed: Vec::new(),
@@ -203,7 +203,8 @@ impl Giving<'_> {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        let frame = match session.framing {
+        let framing = session.framing;
+        let frame = match framing {
             Framing::None | Framing::WebSocketEcho => return,
             Framing::Notify => {
                 if let Io::Task(side) = &session.io {
@@ -212,15 +213,30 @@ impl Giving<'_> {
                 }
                 return;
             }
-            framing if session.stalled_ms.is_some() => {
+            _ if session.stalled_ms.is_some() => {
                 self.encoded.detached(framing, &mut self.output.deflater)
             }
-            framing => self.encoded.shared(framing, self.output),
+            _ => {
+                let index = self.encoded.shared(framing, self.output);
+                let arena = self.output.arenas.of(framing);
+                if session.outbox.is_empty()
+                    && framing.is_stream()
+                    && arena.grow(&mut session.burst, index, self.limits)
+                {
+                    self.given += 1;
+                    return self.output.touch(slot, session);
+                }
+                match arena.logged(index) {
+                    Some(logged) => logged.frame.clone(),
+                    None => return,
+                }
+            }
         };
         let bytes = frame.len();
         if bytes == 0 {
             return;
         }
+        self.output.settle(session, self.limits);
         match session.outbox.push(frame, bytes, self.origin, self.limits) {
             Push::Queued => self.given += 1,
             Push::Dropped(frames) => {

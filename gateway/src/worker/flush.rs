@@ -4,12 +4,14 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use roomwire_hub::{Outbox, OutboxLimits};
 use roomwire_metrics::{Block, BlockId, Id, LaneWriter};
 use roomwire_protocols::event;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
-use super::{Core, Slice};
+use super::core::Output;
+use super::{Burst, Core, Slice};
 use crate::session::{CloseReason, Framing, Io, Session, Stage, Stream, TaskSide};
 
 /// Pieces in one vectored write. Chosen: neighbouring frames count as one piece, so 64 is seldom
@@ -27,28 +29,36 @@ enum Flushed {
 impl Core {
     /// Flushes every session touched since the last call.
     pub(crate) fn flush_touched(&mut self) {
-        self.output.arenas.seal();
-        while let Some(slot) = self.output.touched.pop() {
-            let Some(session) = self.sessions.get_mut(slot as usize) else {
-                continue;
-            };
-            session.touched = false;
-            if session.stalled_ms.is_some() {
-                count_queue(session, &self.lane);
+        let mut touched = std::mem::take(&mut self.output.touched);
+        while !touched.is_empty() {
+            self.output.arenas.seal();
+            // In the order in which they were touched: whoever was first is not made last.
+            for slot in touched.drain(..) {
+                let Some(session) = self.sessions.get_mut(slot as usize) else {
+                    continue;
+                };
+                session.touched = false;
+                // A stalled session's waker is registered: trying again before it fires is a wasted
+                // system call for each slow peer and turn.
+                if session.stalled_ms.is_some() {
+                    self.output.settle(session, &self.shared.bounds.outbox);
+                    count_queue(session, &self.lane);
+                } else {
+                    self.flush(slot);
+                    self.output.arenas.seal();
+                }
             }
-            // A stalled session's waker is registered: trying again before it fires is a wasted
-            // system call for each slow peer and turn.
-            if session.stalled_ms.is_none() {
-                self.flush(slot);
-                self.output.arenas.seal();
-            }
+            // What was flushed may have caused more to be said.
+            std::mem::swap(&mut touched, &mut self.output.touched);
         }
+        self.output.touched = touched;
+        self.output.arenas.clear_logs();
     }
 
     /// Sends as much of a session's outbox as its socket takes. The arenas must be sealed.
     pub(crate) fn flush(&mut self, slot: u32) {
-        self.resolve_gaps(slot);
         let now_ms = self.now_ms;
+        let limits = &self.shared.bounds.outbox;
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
@@ -56,6 +66,17 @@ impl Core {
             .shared
             .page
             .listener_block(usize::from(session.listener));
+        if !session.burst.is_empty() && send_burst(session, &self.output, limits, &self.lane, block)
+        {
+            return self.drained(slot);
+        }
+        self.output.settle(session, limits);
+        if session.outbox.has_gaps() {
+            self.resolve_gaps(slot);
+        }
+        let Some(session) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
         let Session {
             io,
             outbox,
@@ -176,9 +197,48 @@ pub(crate) fn count_queue(session: &mut Session, lane: &LaneWriter) {
     }
 }
 
+/// Sends a burst with one write, if the socket takes all of it. What it did not take, or a failure,
+/// is left to be found by an ordinary flush.
+fn send_burst(
+    session: &mut Session,
+    output: &Output,
+    limits: &OutboxLimits,
+    lane: &LaneWriter,
+    block: Block,
+) -> bool {
+    let Io::Stream(stream) = &mut session.io else {
+        return false;
+    };
+    let Some(bytes) = output.arenas.of(session.framing).bytes_of(session.burst) else {
+        return false;
+    };
+    let mut cx = Context::from_waker(&session.waker);
+    let Poll::Ready(Ok(written)) = Pin::new(&mut *stream).poll_write(&mut cx, bytes) else {
+        return false;
+    };
+    if written < bytes.len() {
+        output.settle(session, limits);
+        let frames = session.outbox.advance(written);
+        count_write(lane, block, written, frames);
+        return false;
+    }
+    count_write(lane, block, written, session.burst.len());
+    session.burst = Burst::default();
+    // TLS may have taken the bytes and not sent them.
+    matches!(Pin::new(stream).poll_flush(&mut cx), Poll::Ready(Ok(())))
+}
+
+fn count_write(lane: &LaneWriter, block: Block, bytes: usize, frames: usize) {
+    lane.increment(Id::Writes);
+    lane.add(Id::BytesOut, bytes as u64);
+    lane.add(Id::FramesOut, frames as u64);
+    lane.block_add(block, BlockId::ListenerBytesOut, bytes as u64);
+    lane.block_add(block, BlockId::ListenerFramesOut, frames as u64);
+}
+
 fn write_out(
     stream: &mut Stream,
-    outbox: &mut roomwire_hub::Outbox<Slice>,
+    outbox: &mut Outbox<Slice>,
     cx: &mut Context<'_>,
     lane: &LaneWriter,
     block: Block,
@@ -197,11 +257,7 @@ fn write_out(
             Poll::Ready(Ok(written)) => {
                 drop(pieces);
                 let frames = outbox.advance(written);
-                lane.increment(Id::Writes);
-                lane.add(Id::BytesOut, written as u64);
-                lane.add(Id::FramesOut, frames as u64);
-                lane.block_add(block, BlockId::ListenerBytesOut, written as u64);
-                lane.block_add(block, BlockId::ListenerFramesOut, frames as u64);
+                count_write(lane, block, written, frames);
             }
             Poll::Pending => return Flushed::Full,
         }
@@ -214,10 +270,7 @@ fn write_out(
 }
 
 /// The front of the outbox as pieces for one write, neighbours joined.
-fn gather<'a>(
-    outbox: &'a roomwire_hub::Outbox<Slice>,
-    pieces: &mut SmallVec<[IoSlice<'a>; MAX_PIECES]>,
-) {
+fn gather<'a>(outbox: &'a Outbox<Slice>, pieces: &mut SmallVec<[IoSlice<'a>; MAX_PIECES]>) {
     let mut run: Option<super::Run<'a>> = None;
     for (frame, skip) in outbox.frames() {
         if run.as_mut().is_some_and(|run| run.extend(frame)) {

@@ -35,7 +35,7 @@ use roomwire_metrics::{Id, LaneWriter};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use self::arena::{Arenas, Run, Slice};
+pub(crate) use self::arena::{Arenas, Burst, Run, Slice};
 pub(crate) use self::control::{ConnectionInfo, Control};
 pub(crate) use self::core::{Core, NewSession};
 pub(crate) use self::flush::count_queue;

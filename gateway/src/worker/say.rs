@@ -78,7 +78,7 @@ impl Core {
             encode(&mut bytes, deflater);
             Slice::owned(bytes)
         } else {
-            arenas.answers().write(|out| encode(out, deflater))
+            arenas.answer(|out| encode(out, deflater))
         };
         if frame.len() > 0 {
             self.push(slot, frame, None);

@@ -182,6 +182,12 @@ impl<H> Outbox<H> {
         self.bytes
     }
 
+    /// Whether a gap notice waits.
+    #[must_use]
+    pub const fn has_gaps(&self) -> bool {
+        self.gaps > 0
+    }
+
     /// Makes frames of the gap notices that are about to be written: of all among the next 64
     /// entries. `encode` returns the frame and its bytes; with `None` the notice is left out.
     ///
