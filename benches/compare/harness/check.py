@@ -3,7 +3,9 @@
 Each gives a record for the file and lines of Markdown. They are no comparison, so each runs once.
 """
 
+import json
 import resource
+import subprocess
 
 from .measure import Failure, load, serving
 from .place import LOAD_CORE, SERVER_CORE, tell
@@ -13,6 +15,24 @@ POLICIES = ("disconnect", "drop-oldest", "keep-latest")
 
 # Descriptors that the server and the load generator need besides those of connections.
 SPARE_DESCRIPTORS = 600
+
+
+def counters(binary, port):
+    """What the gateway that listens on this port has counted."""
+    command = [str(binary), "stats", "--json", "--instance", f"compare-{port}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        return {name: it["value"] for name, it in json.loads(done.stdout)["counters"].items()}
+    except (ValueError, KeyError):
+        raise Failure("the gateway's counters cannot be read") from None
+
+
+# What may become of a member that does not read.
+OUTCOMES = {
+    "session_close_slow_total": "ended as slow",
+    "session_close_write_timeout_total": "ended by the write timeout",
+    "hub_outbox_dropped_total": "messages dropped",
+}
 
 
 def slow(binary, gateway, is_quick):
@@ -34,6 +54,8 @@ def slow(binary, gateway, is_quick):
             tell(f"slow: {policy}, {stalled} members that never read, {seconds} s")
             with serving(gateway, slow=policy) as (port, _):
                 report = load(binary, gateway, port, "room", [*base, "--stalled", stalled])
+                counted = counters(binary, port)
+            report["outcomes"] = {name: counted[name] for name in OUTCOMES}
             record[f"{policy}-{stalled}"] = report
             if report.get("problem") and "whole_run" not in report:
                 raise Failure(report["problem"])
@@ -44,11 +66,11 @@ def slow(binary, gateway, is_quick):
 
 def slow_row(policy, stalled, report, without):
     times, memory = report["publish_to_delivery_us"], report["server"]["resident_bytes"]
-    closed = report.get("stalled", {}).get("closed", 0)
-    many = f"{stalled}, {closed} closed by the server" if stalled else "none"
-    times_text = "" if without is None else (
-        f"{short(times['p99'] / max(without['publish_to_delivery_us']['p99'], 0.001))}×"
-    )
+    # The client cannot count the closed ones: the end waits behind what it does not read.
+    became = [f"{count:,} {OUTCOMES[name]}" for name, count in report["outcomes"].items() if count]
+    many = "; ".join([f"{stalled}" if stalled else "none", *became])
+    ratio = "" if without is None else times["p99"] / without["publish_to_delivery_us"]["p99"]
+    times_text = f"{short(ratio)}×" if ratio else ""
     cells = [
         policy,
         many,

@@ -42,6 +42,7 @@ def arguments():
     add("--uws", type=Path, metavar="PATH", help="a server built from uws/server.cpp")
     add("--roomwire", type=Path, metavar="PATH", help="a gateway that is already built")
     add("--out", type=Path, metavar="FILE", help="where the results go [target/result.json]")
+    add("--show", type=Path, metavar="FILE", help="only print the tables of results that were kept")
     args = parser.parse_args()
     try:
         args.scenarios = scenario.chosen(args.scenarios)
@@ -131,19 +132,23 @@ class Comparison:
                     tell(f"{name}: NO FIGURE: {failure}")
                 self.checks[name] = {"record": record, "text": text}
 
-    def write(self):
-        path = self.args.out or place.INSTALLED / "result.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        everything = {
+    def everything(self):
+        return {
             "date": date.today().isoformat(),
             "command": self.command(),
+            "rounds": self.args.rounds,
+            "seconds": self.args.seconds,
             "machine": self.facts,
             "rivals": {it.name: {"title": it.title, "version": it.version} for it in self.present},
             "missing": self.missing,
             "scenarios": self.results,
-            "checks": {name: it["record"] for name, it in self.checks.items()},
+            "checks": self.checks,
         }
-        path.write_text(json.dumps(everything, indent=1) + "\n")
+
+    def write(self):
+        path = self.args.out or place.INSTALLED / "result.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.everything(), indent=1) + "\n")
         tell(f"everything that was measured is in {path}")
 
     def command(self):
@@ -157,29 +162,12 @@ class Comparison:
             words.append(word)
         return shlex.join(words)
 
-    def text(self):
-        versions = [(it.title, it.version) for it in self.present]
-        blocks = [
-            table.machine(
-                self.facts,
-                self.command(),
-                date.today().strftime("%-d %B %Y"),
-                self.args.rounds,
-                self.args.seconds,
-                versions,
-                self.missing,
-            ),
-            table.targets(self.results, scenario.COMPARED),
-            table.compared(self.results, scenario.COMPARED),
-            *(it["text"] for it in self.checks.values()),
-        ]
-        if any("\\*" in block for block in blocks):
-            blocks.append("\\* The load generator had no more than its core: the rate is its own.")
-        return "\n\n".join(block for block in blocks if block)
-
 
 def main():
     args = arguments()
+    if args.show is not None:
+        print(table.document(json.loads(args.show.read_text()), scenario.COMPARED))
+        return 0
     if len(os.sched_getaffinity(0)) < 2:
         tell("one core for the server and one for the load are needed")
         return 1
@@ -195,6 +183,6 @@ def main():
     except KeyboardInterrupt:
         tell("interrupted; what was measured so far follows")
     comparison.write()
-    print(comparison.text())
+    print(table.document(comparison.everything(), scenario.COMPARED))
     tell(f"{time.monotonic() - began:.0f} s")
     return 0

@@ -99,7 +99,9 @@ handler = "http"
 
 def roomwire(options):
     binary = build_roomwire(options)
-    commit = output_of("git", "-C", str(REPOSITORY), "describe", "--always", "--dirty")
+    version = output_of(str(binary), "--version") or ""
+    if options.roomwire is None:
+        version = output_of("git", "-C", str(REPOSITORY), "describe", "--always", "--dirty") or version
     INSTALLED.mkdir(exist_ok=True)
 
     def command(port, deflate=False, workers=1, slow="disconnect", more=""):
@@ -118,7 +120,7 @@ def roomwire(options):
     return Rival(
         name="roomwire",
         title="Roomwire",
-        version=commit or output_of(str(binary), "--version") or "",
+        version=version,
         command=command,
         protocol="roomwire",
         paths={"echo": "/echo", "room": "/ws"},

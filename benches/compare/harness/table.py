@@ -1,6 +1,7 @@
 """Results as Markdown. Ratios are of one round each, and their median is told: what disturbs a machine
 disturbs neighbours in a round alike."""
 
+from datetime import date
 from statistics import median
 
 
@@ -126,16 +127,56 @@ def memory_targets(results):
     ]
 
 
-def machine(facts, command, date, rounds, seconds, rivals, missing):
+def summary(kept, scenarios):
+    """All servers and scenarios in one table: the figure, and how it stands to uWebSockets or, where
+    that did not take part, to the C loop."""
+    results, servers = kept["scenarios"], kept["rivals"]
+    base = next((it for it in ("uws", "epoll") if it in servers), None)
+    if len(results) < 2 or base is None:
+        return ""
+    titles = [servers[name]["title"] for name in servers]
+    lines = [f"Server CPU, or memory where it is idle; in brackets the ratio to {servers[base]['title']}:", ""]
+    lines += ["| | " + " | ".join(titles) + " |", "|" + "---|" * (len(titles) + 1)]
+    for name in results:
+        cells = [cell(results, name, scenarios[name], rival, base) for rival in servers]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(results, name, scenario, rival, base):
+    values = [it["figure"] for it in figures(results, name, rival).values()]
+    if not values:
+        return "–"
+    text = bytes_text if scenario.unit == "connection" else lambda it: f"{short(it)} µs"
+    value = ratio(results, name, rival, base)
+    return text(median(values)) + ("" if value is None else f" ({short(value)})")
+
+
+def machine(kept):
+    facts = kept["machine"]
+    many = "1 round" if kept["rounds"] == 1 else f"{kept['rounds']} rounds"
+    day = date.fromisoformat(kept["date"]).strftime("%-d %B %Y")
     lines = ["| | |", "|---|---|"]
     lines.append(f"| CPU, cores | {facts['cpu']}, {facts['cores']} |")
     lines.append(f"| kernel | {facts['kernel']} |")
     lines.append(f"| Rust | {facts['rust']} |")
-    lines.append(f"| date | {date} |")
-    many = "1 round" if rounds == 1 else f"{rounds} rounds"
-    lines.append(f"| command | `{command}`: {many} of {seconds:g} s |")
-    for title, version in rivals:
-        lines.append(f"| {title} | {version} |")
-    for name, reason in missing.items():
-        lines.append(f"| not there: {name} | {reason} |")
+    lines.append(f"| date | {day} |")
+    lines.append(f"| load average before | {facts['load_average_at_start']:.1f} |")
+    lines.append(f"| command | `{kept['command']}`: {many} of {kept['seconds']:g} s |")
+    lines += [f"| {it['title']} | {it['version']} |" for it in kept["rivals"].values()]
+    lines += [f"| not there: {name} | {reason} |" for name, reason in kept["missing"].items()]
     return "\n".join(lines)
+
+
+def document(kept, scenarios):
+    """All tables of a run, from what is written to its file."""
+    blocks = [
+        machine(kept),
+        targets(kept["scenarios"], scenarios),
+        summary(kept, scenarios),
+        compared(kept["scenarios"], scenarios),
+        *(it["text"] for it in kept["checks"].values()),
+    ]
+    if any("\\*" in block for block in blocks):
+        blocks.append("\\* The load generator had no more than its core: the rate is its own.")
+    return "\n\n".join(block for block in blocks if block)

@@ -37,8 +37,10 @@ const TICK: Duration = Duration::from_millis(20);
 const WATCH: Duration = Duration::from_millis(200);
 /// How long no connection may become ready before the run is given up.
 const OPEN_PATIENCE: Duration = Duration::from_secs(20);
-/// How long what is in flight at the end may take to arrive.
+/// How long nothing may arrive at the end before what is still in flight counts as lost.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long all of it may take. Chosen: a server that was starved of its core catches up in less.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 /// How long the server's memory is watched after the last connection has gone.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// A raw server does not say when it has taken a connection into its list; most do it within a
@@ -358,8 +360,15 @@ impl Run {
 
     /// Waits until the threads have ended. A second Ctrl-C ends the wait.
     async fn drain<L>(&self, threads: &[JoinHandle<L>], interrupt: &mut Signal) {
-        let end = Instant::now() + DRAIN_PATIENCE;
+        let end = Instant::now() + LONGEST_DRAIN;
+        let (mut turns, mut since) = (self.shared.turns(), Instant::now());
         while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < end {
+            let now = self.shared.turns();
+            if now > turns {
+                (turns, since) = (now, Instant::now());
+            } else if since.elapsed() > DRAIN_PATIENCE {
+                return;
+            }
             self.progress
                 .show(|| "waiting for what is in flight".to_owned());
             if self.tick(interrupt).await == Wait::Interrupted {

@@ -102,17 +102,22 @@ impl<L: Load> Driver<L> {
             }
             events.clear();
             self.net.wait(&mut events, LONGEST_WAIT)?;
+            let mut is_idle = true;
             for &Event { flags, data } in &events {
                 match data.u64() {
                     WAKER => self.net.clear_waker(),
                     TIMER => self.net.clear_timer(),
                     data => {
+                        is_idle = false;
                         if let Some(key) = self.net.key_of(data) {
                             self.on_event(key, flags);
                             self.reap();
                         }
                     }
                 }
+            }
+            if !is_idle {
+                self.net.shared.add_turn();
             }
         }
     }

@@ -224,7 +224,7 @@ pub(super) struct Fanout {
     stalled: Vec<usize>,
     /// How many of them are still to come.
     wants_stalled: usize,
-    /// Of those, the ones that the server has closed when the measurement ended.
+    /// Of those, the ones to which the server's close had come when the measurement ended.
     stalled_closed: u64,
     /// By key; the publisher's and those of stalled members are not used.
     ledgers: Vec<Ledger>,
@@ -542,7 +542,7 @@ impl Load for Fanout {
             outcome.field("stalled", json!({ "members": all, "closed": closed }));
             outcome.line(
                 "stalled",
-                format!("{all} members that never read, of which the server has closed {closed}"),
+                format!("{all} members that never read; {closed} saw the server close"),
             );
         }
         if lost + tally.duplicates + tally.late > 0 {

@@ -351,7 +351,8 @@ impl Net {
         }
     }
 
-    /// Whether the server has closed a link to which nobody listens.
+    /// Whether the end of a link has come to which nobody listens. A server's close comes only after all
+    /// that it sent, so where nobody reads it may have closed long ago.
     pub(super) fn is_hung_up(&self, key: usize) -> bool {
         let Some(link) = self.links.get(key) else {
             return true;

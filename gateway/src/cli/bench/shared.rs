@@ -34,6 +34,7 @@ pub(super) struct Shared {
     ready: AtomicU64,
     closed: AtomicU64,
     opened: AtomicU64,
+    turns: AtomicU64,
     deflating: AtomicU64,
     inflated: Mutex<Inflated>,
     failure: OnceLock<String>,
@@ -56,6 +57,7 @@ impl Shared {
             ready: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             deflating: AtomicU64::new(0),
             inflated: Mutex::default(),
             failure: OnceLock::new(),
@@ -139,6 +141,15 @@ impl Shared {
 
     pub(super) fn inflated(&self) -> Inflated {
         *self.inflated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a turn in which a connection had something to tell.
+    pub(super) fn add_turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Numbers the connects of all threads.
