@@ -39,6 +39,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod event;
+mod exec;
 mod http;
 mod lifecycle;
 mod listener;

@@ -21,6 +21,7 @@ use crate::config::{
     Config, CountersPolicy, Handler, HistoryConfig, ListenerConfig, Route, SlowPolicy,
 };
 use crate::event::BoundAddress;
+use crate::exec::House;
 use crate::http::Router;
 use crate::lifecycle::{Asked, Clock, Phase, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
@@ -339,6 +340,7 @@ pub(crate) fn start(
         bounds: Bounds::new(&config.limits),
         rules: config.listeners.iter().map(Rules::new).collect(),
         pools: config.listeners.iter().map(pool).collect(),
+        houses: config.listeners.iter().map(house).collect(),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
         emitter,
         clock,
@@ -391,6 +393,10 @@ pub(crate) fn start(
         gateway.emitter().emit(name::LISTENING, address);
     }
     Ok(gateway)
+}
+
+fn house(listener: &ListenerConfig) -> Option<Arc<House>> {
+    (listener.handler == Handler::Exec).then(|| Arc::new(House::new(&listener.exec)))
 }
 
 fn pool(listener: &ListenerConfig) -> Option<Arc<UpstreamPool>> {

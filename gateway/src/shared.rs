@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Limits, ListenerConfig, Span};
 use crate::event::BoundAddress;
+use crate::exec::House;
 use crate::http::Router;
 use crate::lifecycle::{Clock, Phase};
 use crate::listener::Admission;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Vec<Rules>,
     /// By listener; `None` where it is no proxy.
     pub(crate) pools: Vec<Option<Arc<UpstreamPool>>>,
+    /// By listener; `None` where there is no program.
+    pub(crate) houses: Vec<Option<Arc<House>>>,
     pub(crate) hub: Arc<RoomHub>,
     pub(crate) emitter: Emitter,
     pub(crate) clock: Clock,
@@ -72,6 +75,11 @@ impl Shared {
     pub(crate) fn rules(&self, listener: u16) -> Rules {
         let rules = self.rules.get(usize::from(listener)).copied();
         rules.unwrap_or(Rules::NONE)
+    }
+
+    /// The programs of an exec listener.
+    pub(crate) fn house(&self, listener: u16) -> Option<Arc<House>> {
+        self.houses.get(usize::from(listener))?.clone()
     }
 
     /// The upstreams of a proxy listener.

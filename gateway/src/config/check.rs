@@ -11,6 +11,7 @@ use super::Config;
 use super::accept::AcceptConfig;
 use super::describe::differing;
 use super::error::shown;
+use super::exec::ExecConfig;
 use super::listener::{Handler, ListenerConfig, Protocol};
 use super::load::shouted;
 use super::proxy::{MAX_UPSTREAMS, ProxyConfig, Upstream};
@@ -232,6 +233,8 @@ impl Checker {
         listener.clone().visit(self);
         self.path.pop();
         self.accept(index, listener);
+        self.framing(index, listener);
+        self.exec(index, listener);
         self.proxy(index, listener);
         self.tls(index, listener);
         self.routes(index, &listener.routes, *protocol);
@@ -253,6 +256,40 @@ impl Checker {
                  `idle_http` and `ping_interval` in [limits]"
             );
             self.add(listener_path(index, "idle_timeout"), message);
+        }
+    }
+
+    fn framing(&mut self, index: usize, listener: &ListenerConfig) {
+        let (protocol, handler) = (listener.protocol, listener.handler);
+        let framed = matches!(handler, Handler::Echo | Handler::Discard);
+        if listener.framing.is_some() && (protocol != Protocol::Tcp || !framed) {
+            let message = format!(
+                "`framing` is for the handlers \"echo\" and \"discard\" over tcp, and this listener's \
+                 is \"{handler}\" over {protocol}"
+            );
+            self.add(listener_path(index, "framing"), message);
+        }
+    }
+
+    fn exec(&mut self, index: usize, listener: &ListenerConfig) {
+        let (exec, handler) = (&listener.exec, listener.handler);
+        if handler != Handler::Exec {
+            for key in differing(exec, &ExecConfig::default(), ExecConfig::visit) {
+                let message = format!(
+                    "`exec.{key}` is for the handler \"exec\", and this listener's is \"{handler}\""
+                );
+                self.add(listener_path(index, &format!("exec.{key}")), message);
+            }
+            return;
+        }
+        if exec.command.first().is_none_or(String::is_empty) {
+            let message =
+                "the handler \"exec\" needs a program, as `exec.command = [\"/usr/bin/bc\"]`";
+            self.add(listener_path(index, "handler"), message.to_owned());
+        }
+        if exec.command.iter().any(|word| word.contains('\0')) {
+            let message = "`command` has a word with a null character";
+            self.add(listener_path(index, "exec.command"), message.to_owned());
         }
     }
 

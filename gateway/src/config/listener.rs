@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::accept::AcceptConfig;
+use super::exec::ExecConfig;
+use super::framing::Framing;
 use super::proxy::ProxyConfig;
 use super::route::Route;
 use super::setting::{Visitor, words};
@@ -38,10 +40,11 @@ words! {
         Discard = "discard",
         /// Joins the client with an upstream.
         Proxy = "proxy",
+        /// Lends the client a program.
+        Exec = "exec",
         /// Pages, API, WebSocket and the other routes.
         Http = "http",
     }
-    planned { "exec" }
 }
 
 /// An address, the protocol spoken there, and what answers.
@@ -56,8 +59,8 @@ pub struct ListenerConfig {
     /// Address and port, as `127.0.0.1:7000` or `[::1]:7000`; port 0 takes a free one.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
-    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `proxy` over
-    /// TCP, `http` over HTTP and HTTPS.
+    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `proxy` and
+    /// `exec` over TCP, `http` over HTTP and HTTPS.
     #[schemars(with = "Option<Handler>")]
     pub handler: Handler,
     /// Paths of an HTTP listener and what answers there, added to `/ws` for rooms and `/echo` for
@@ -78,9 +81,17 @@ pub struct ListenerConfig {
     /// How connections are accepted and how long they may last.
     #[serde(flatten)]
     pub accept: AcceptConfig,
+    /// How messages are told apart in what an `echo` or `discard` over TCP gets: `lines`, `u16`,
+    /// `u16-le`, `u32`, `u32-le`, `fixed:BYTES` or `delimiter:TEXT`; each has at most
+    /// `limits.max_message`. Default: there are no messages, only bytes.
+    #[schemars(with = "Option<String>")]
+    pub framing: Option<Framing>,
     /// Where connections go whose handler is `proxy`.
     #[schemars(default)]
     pub proxy: ProxyConfig,
+    /// The program behind a listener whose handler is `exec`.
+    #[schemars(default)]
+    pub exec: ExecConfig,
 }
 
 impl ListenerConfig {
@@ -102,7 +113,9 @@ impl ListenerConfig {
             certificates: Vec::new(),
             tls: TlsConfig::default(),
             accept: AcceptConfig::default(),
+            framing: None,
             proxy: ProxyConfig::default(),
+            exec: ExecConfig::default(),
         }
     }
 
@@ -129,10 +142,17 @@ impl ListenerConfig {
     /// Takes over the keys of [`visit`](Self::visit).
     pub(super) fn with_settings(self, settings: Self) -> Self {
         let Self {
-            accept, proxy, tls, ..
+            accept,
+            exec,
+            framing,
+            proxy,
+            tls,
+            ..
         } = settings;
         Self {
             accept,
+            exec,
+            framing,
             proxy,
             tls,
             ..self
@@ -143,7 +163,9 @@ impl ListenerConfig {
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         self.accept.visit(visitor);
         visitor.table("tls", |visitor| self.tls.visit(visitor));
+        visitor.setting("framing", &mut self.framing);
         visitor.table("proxy", |visitor| self.proxy.visit(visitor));
+        visitor.table("exec", |visitor| self.exec.visit(visitor));
     }
 
     /// Whether only this machine reaches the address.
@@ -176,6 +198,7 @@ impl Protocol {
                 Handler::Echo,
                 Handler::Discard,
                 Handler::Proxy,
+                Handler::Exec,
             ],
             Self::Udp => &[Handler::Rooms, Handler::Echo, Handler::Discard],
         }

@@ -115,12 +115,24 @@ fn what_is_printed_reads_back() {
         bind = '[::1]:444'
         handler = 'proxy'
         proxy = { upstreams = ['127.0.0.1:1', 'a.example:2'], fall = 1 }
+        [[listener]]
+        name = 'framed'
+        protocol = 'tcp'
+        bind = '[::1]:445'
+        handler = 'echo'
+        framing = 'delimiter:--'
+        [[listener]]
+        name = 'program'
+        protocol = 'tcp'
+        bind = '[::1]:446'
+        handler = 'exec'
+        exec = { command = ['/bin/cat', '-'], max_output = '1MiB' }
     ";
     let config = read(text).unwrap();
     assert_eq!(config.listeners[0].certificates.len(), 1);
     assert_eq!(config.listeners[0].tls.min_version, TlsVersion::V13);
     assert_eq!(config.limits.max_message, ByteSize::bytes(100_000));
-    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners.len(), 4);
     assert_eq!(config.listeners[0].routes.len(), 4);
     assert_eq!(config.listeners[1].proxy.fall, 1);
     assert_eq!(read(&config.to_toml()), Ok(config));
@@ -161,6 +173,24 @@ fn keys_of_a_listener_are_checked_as_all_are() {
     check(
         &with("handler = 'proxy'\nproxy.upstreams = ['127.0.0.1:1']"),
         "the upstream 127.0.0.1:1 is this listener itself",
+    );
+    check(
+        &with("handler = 'exec'"),
+        "the handler \"exec\" needs a program, as `exec.command = [\"/usr/bin/bc\"]`",
+    );
+    check(
+        &with("exec.grace = '1s'"),
+        "`exec.grace` is for the handler \"exec\", and this listener's is \"rooms\"",
+    );
+    check(
+        &with("framing = 'lines'"),
+        "`framing` is for the handlers \"echo\" and \"discard\" over tcp, and this listener's is \
+         \"rooms\" over tcp",
+    );
+    check(
+        &with("handler = 'echo'\nframing = 'line'"),
+        "`framing` must be \"lines\", \"u16\", \"u16-le\", \"u32\", \"u32-le\", \"fixed:BYTES\" or \
+         \"delimiter:TEXT\", not \"line\"",
     );
     check(
         &with("handler = 'proxy'\nproxy.upstreams = ['x:1']\nproxy.fal = 1"),
@@ -434,8 +464,8 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
     );
     check(
         &format!("{LISTENER}handler = 'http'"),
-        "a listener for tcp can have the handler \"rooms\", \"echo\", \"discard\" or \"proxy\", \
-         not \"http\"",
+        "a listener for tcp can have the handler \"rooms\", \"echo\", \"discard\", \"proxy\" or \
+         \"exec\", not \"http\"",
     );
     check(
         &format!("{}handler = 'http'", LISTENER.replace("tcp", "udp")),
@@ -444,11 +474,6 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
     check(
         &format!("{}handler = 'rooms'", LISTENER.replace("tcp", "http")),
         "a listener for http can have the handler \"http\", not \"rooms\"",
-    );
-    check(
-        &format!("{LISTENER}handler = 'exec'"),
-        "`handler` \"exec\" is not available in this version; available: \"rooms\", \"echo\", \
-         \"discard\", \"proxy\" or \"http\"",
     );
     check(
         &LISTENER.replace("127.0.0.1:1", "localhost:7000"),

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 
 use super::StreamSocket;
 use super::admission::{Admission, Full, Permit};
-use crate::config::{AcceptConfig, Handler, WhenFull};
+use crate::config::{AcceptConfig, Handler, ListenerConfig, WhenFull};
 use crate::event::Refused;
 use crate::lifecycle::Phase;
-use crate::session::{Stream, Wire};
+use crate::session::{Framed, Stream, Wire};
 use crate::worker::{NewSession, Worker};
 
 /// How long accepting pauses when the process or the host is out of descriptors or memory. Chosen:
@@ -108,13 +108,20 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
 }
 
 impl Door {
-    /// How connections are accepted here.
-    pub(crate) fn accept(&self) -> &AcceptConfig {
+    fn config(&self) -> &ListenerConfig {
         let listeners = &self.worker.shared.config.listeners;
         let listener = listeners.get(usize::from(self.listener));
-        &listener
-            .expect("a door is made for a configured listener")
-            .accept
+        listener.expect("a door is made for a configured listener")
+    }
+
+    /// The listener's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.config().name
+    }
+
+    /// How connections are accepted here.
+    pub(crate) fn accept(&self) -> &AcceptConfig {
+        &self.config().accept
     }
 
     fn count(&self, id: BlockId) {
@@ -166,11 +173,17 @@ impl Door {
     fn begin(self: &Rc<Self>, stream: Stream, peer: SocketAddr, permit: Permit) {
         let wire = match self.handler {
             Handler::Rooms => Wire::Undecided,
+            Handler::Echo if self.config().framing.is_some() => Wire::Framed(Framed::new(true)),
             Handler::Echo => Wire::Echo,
+            Handler::Discard if self.config().framing.is_some() => Wire::Framed(Framed::new(false)),
             Handler::Discard => Wire::Discard,
             Handler::Proxy => {
                 let connect = crate::proxy::connect(Rc::clone(self), stream, peer, permit);
                 return self.worker.scope.spawn("proxy connect", connect);
+            }
+            Handler::Exec => {
+                let serve = crate::exec::serve(Rc::clone(self), stream, peer, permit);
+                return self.worker.scope.spawn("exec connection", serve);
             }
             Handler::Http => return,
         };

@@ -91,6 +91,9 @@ close_reasons! {
     LimitReached       "limit_reached"      CloseLimitReached       Gateway  Some(close::TRY_AGAIN),        false true  DEBUG "max_connections was reached. Raise it together with the limit on open files.";
     PolicyViolation    "policy_violation"   ClosePolicyViolation    Peer     Some(close::POLICY),           false false DEBUG "The peer broke a rule of ours, such as max_fragments.";
     PongTimeout        "pong_timeout"       ClosePongTimeout        Network  Some(close::POLICY),           false true  DEBUG "A ping was not answered within pong_timeout: the peer's network went away.";
+    ProgramEnded       "program_ended"      CloseProgramEnded       None     None,                          false true  DEBUG "The program of an exec listener ended.";
+    ProgramFailed      "program_failed"     CloseProgramFailed      Gateway  None,                          false true  DEBUG "The program of an exec listener could not be started. See exec.command.";
+    ProgramLimit       "program_limit"      CloseProgramLimit       Operator None,                          false true  DEBUG "A program ran for max_time or printed max_output.";
     ProtocolError      "protocol_error"     CloseProtocolError      Peer     Some(close::PROTOCOL_ERROR),   false false DEBUG "The peer broke its protocol, as by an unmasked frame. Look at the client.";
     Reset              "reset"              CloseReset              Network  None,                          false true  DEBUG "The connection was reset or failed.";
     Shutdown           "shutdown"           CloseShutdown           Operator Some(close::GOING_AWAY),       true  true  DEBUG "The gateway is draining.";

@@ -22,6 +22,7 @@ use std::task::Waker;
 
 use roomwire_certs::Identity;
 use roomwire_hub::{MemberId, Outbox};
+use roomwire_protocols::frame::FrameDecoder;
 use roomwire_protocols::line::LineDecoder;
 use roomwire_protocols::websocket::deflate::Window;
 
@@ -181,6 +182,8 @@ pub(crate) enum Wire {
     Echo,
     /// Bytes thrown away.
     Discard,
+    /// Messages in a stream, sent back or thrown away.
+    Framed(Box<Framed>),
     /// `roomwire.v1`, one JSON object per datagram.
     Datagram,
     /// Server-sent events.
@@ -189,10 +192,27 @@ pub(crate) enum Wire {
     Waiter,
     /// Bytes passed on to an upstream, and back.
     Proxy(Box<Proxied>),
+    /// A program's input and output.
+    Exec,
     /// An HTTP connection.
     Http,
     /// Lent to the code that is reading the session at this moment.
     Lent,
+}
+
+/// What a session of a listener with framing remembers.
+#[derive(Debug)]
+pub(crate) struct Framed {
+    pub(crate) decoder: FrameDecoder,
+    /// Messages are sent back.
+    pub(crate) echo: bool,
+}
+
+impl Framed {
+    pub(crate) fn new(echo: bool) -> Box<Self> {
+        let decoder = FrameDecoder::default();
+        Box::new(Self { decoder, echo })
+    }
 }
 
 /// What a chat session remembers.
@@ -258,6 +278,8 @@ impl Wire {
             Self::Undecided
             | Self::Echo
             | Self::Discard
+            | Self::Framed(_)
+            | Self::Exec
             | Self::Proxy(_)
             | Self::Http
             | Self::Lent => Framing::None,
@@ -272,11 +294,13 @@ impl Wire {
             Self::WebSocket(_) => "websocket",
             Self::WebSocketEcho(_) => "websocket-echo",
             Self::Echo => "tcp-echo",
-            Self::Discard => "tcp-discard",
+            Self::Framed(framed) if framed.echo => "tcp-echo",
+            Self::Framed(_) | Self::Discard => "tcp-discard",
             Self::Datagram => "udp",
             Self::Events => "events",
             Self::Waiter => "long-poll",
             Self::Proxy(_) => "tcp-proxy",
+            Self::Exec => "tcp-exec",
             Self::Http => "http",
             Self::Lent => "busy",
         }

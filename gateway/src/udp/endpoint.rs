@@ -8,9 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use roomwire_metrics::{BlockId, Id};
+use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::echo::{self, Reply};
 use crate::config::Handler;
 use crate::listener::DatagramSocket;
 use crate::session::{CloseReason, Io};
@@ -37,6 +39,8 @@ pub(crate) struct Endpoint {
     pub(crate) listener: u16,
     waker: Waker,
     slot_waker: Arc<SlotWaker>,
+    /// Bound to one address of the host, from which it answers without being told.
+    bound_to_one: bool,
 }
 
 impl fmt::Debug for Endpoint {
@@ -86,6 +90,7 @@ pub(crate) fn register(
         // Only a wish: the kernel takes the smaller of it and its own limit.
         let _receive = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
         let _send = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
+        let bound_to_one = !socket.local_addr()?.ip().is_unspecified();
         let index = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let slot_waker = SlotWaker::new(queue, endpoint_slot(index));
         let waker = Waker::from(Arc::clone(&slot_waker));
@@ -97,6 +102,7 @@ pub(crate) fn register(
             listener: given.listener,
             waker,
             slot_waker,
+            bound_to_one,
         })
     };
     sockets.into_iter().enumerate().map(endpoint).collect()
@@ -190,6 +196,7 @@ impl Core {
 
     fn take_batch(&mut self, endpoint: u16, buffers: &mut ReceiveBuffers, count: usize) {
         let ReceiveBuffers { bytes, meta } = buffers;
+        let mut replies: SmallVec<[Reply<'_>; BATCH_SIZE]> = SmallVec::new();
         for (slot, meta) in bytes.chunks_mut(SLOT_BYTES).zip(meta.iter()).take(count) {
             let Some(received) = slot.get_mut(..meta.len) else {
                 continue;
@@ -213,7 +220,15 @@ impl Core {
                 Handler::Echo if self.is_service(meta.addr) => {
                     self.lane.increment(Id::UdpServicesRefused);
                 }
-                Handler::Echo => self.echo_datagrams(endpoint, received, meta),
+                Handler::Echo if echo::is_plain(meta, socket.bound_to_one) => {
+                    let (to, contents) = (meta.addr, &*received);
+                    replies.push(Reply { to, contents });
+                }
+                Handler::Echo => {
+                    // What came first leaves first.
+                    self.send_replies(endpoint, &mut replies);
+                    self.echo_datagrams(endpoint, received, meta);
+                }
                 Handler::Rooms => {
                     for datagram in received.chunks_mut(stride) {
                         self.room_datagram(endpoint, meta.addr, datagram);
@@ -222,9 +237,23 @@ impl Core {
                         self.lane.increment(Id::UdpRefused);
                     }
                 }
-                Handler::Discard | Handler::Http | Handler::Proxy => {}
+                Handler::Discard | Handler::Exec | Handler::Http | Handler::Proxy => {}
             }
         }
+        self.send_replies(endpoint, &mut replies);
+    }
+
+    fn send_replies(&self, endpoint: u16, replies: &mut SmallVec<[Reply<'_>; BATCH_SIZE]>) {
+        if let Some(socket) = self.endpoints.get(usize::from(endpoint))
+            && !replies.is_empty()
+        {
+            let (datagrams, bytes) = echo::send_all(&socket.socket, replies, &self.lane);
+            let block = self.listener_block(socket.listener);
+            self.lane.block_add(block, BlockId::ListenerBytesOut, bytes);
+            self.lane
+                .block_add(block, BlockId::ListenerFramesOut, datagrams);
+        }
+        replies.clear();
     }
 
     /// Whether datagrams from there come from a service that would answer an echo, as if forged: two

@@ -4,6 +4,7 @@
 //! its address may be forged. So joining needs a cookie that was sent to that address, and until
 //! one came back at most three times the bytes that came are ever sent there.
 
+mod echo;
 mod endpoint;
 mod room;
 

@@ -152,6 +152,12 @@ fn open(start: Start) -> io::Result<Rc<Worker>> {
         for pool in worker.shared.pools.iter().flatten() {
             crate::proxy::keep(&worker, pool);
         }
+        let listeners = worker.shared.config.listeners.iter();
+        for (listener, house) in listeners.zip(&worker.shared.houses) {
+            if let Some(house) = house {
+                crate::exec::keep(&worker, &listener.name, house);
+            }
+        }
     }
     for socket in streams {
         crate::listener::accept(&worker, socket)?;

@@ -1,18 +1,21 @@
 //! Taking bytes in: from a socket into the worker's buffer, through the codec, to commands.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use roomwire_metrics::{BlockId, Id};
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
+use roomwire_protocols::frame;
 use roomwire_protocols::line::LineDecoder;
 use roomwire_protocols::websocket::deflate::Window;
 use roomwire_protocols::websocket::{self, Item, Opcode};
 use tokio::io::AsyncWrite;
 
 use super::Core;
-use crate::session::{ChatState, CloseReason, Io, Stage, WebSocketCodec, Wire};
+use crate::config::Framing;
+use crate::session::{ChatState, CloseReason, Framed, Io, Stage, WebSocketCodec, Wire};
 
 /// Reads of one session in one turn. Chosen: with a 64 KiB buffer, 256 KiB before the next session
 /// has its turn.
@@ -109,10 +112,12 @@ impl Core {
                 self.feed_websocket(slot, codec, input, Speak::Echo(deflate))
             }
             Wire::Echo => self.echo(slot, input),
+            Wire::Framed(framed) => self.feed_framed(slot, framed, input),
             Wire::Discard
             | Wire::Datagram
             | Wire::Events
             | Wire::Waiter
+            | Wire::Exec
             | Wire::Http
             | Wire::Proxy(_)
             | Wire::Undecided
@@ -202,6 +207,39 @@ impl Core {
                 }
                 Some(Err(_)) => {
                     self.line_too_long(slot, max);
+                    return input.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    /// Takes messages of a listener with framing.
+    fn feed_framed(&mut self, slot: u32, framed: &mut Framed, input: &[u8]) -> usize {
+        let shared = Arc::clone(&self.shared);
+        let listener = self.sessions.get(slot as usize).map(|it| it.listener);
+        let listener = listener.and_then(|it| shared.config.listeners.get(usize::from(it)));
+        let Some(Framing(framing)) = listener.and_then(|it| it.framing.as_ref()) else {
+            return input.len();
+        };
+        let max = self.shared.bounds.max_message;
+        let mut consumed = 0;
+        while self.may_go_on(slot) {
+            let rest = input.get(consumed..).unwrap_or_default();
+            let (used, message) = framed.decoder.next(framing, rest, max);
+            consumed += used;
+            match message {
+                None => break,
+                Some(Ok(message)) => {
+                    self.lane.increment(Id::FramedMessagesIn);
+                    self.emit_message(slot, message);
+                    if framed.echo {
+                        self.send(slot, |out| _ = frame::encode(out, framing, message));
+                    }
+                }
+                Some(Err(frame::TooLong)) => {
+                    self.lane.increment(Id::ErrorsTooLarge);
+                    self.end(slot, CloseReason::TooBig);
                     return input.len();
                 }
             }

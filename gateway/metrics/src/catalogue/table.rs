@@ -44,6 +44,12 @@ catalogue! {
         "Sessions ended for breaking a rule of ours, such as max_fragments. Look at the client.";
     counter ClosePongTimeout "session_close_pong_timeout_total" Sessions Info
         "WebSocket sessions that did not answer a ping within pong_timeout: their network went away.";
+    counter CloseProgramEnded "session_close_program_ended_total" Sessions Info
+        "Sessions of exec listeners whose program ended. Nothing to do.";
+    counter CloseProgramFailed "session_close_program_failed_total" Sessions Info
+        "Sessions of exec listeners whose program could not be started. See exec.command, and the limit on processes.";
+    counter CloseProgramLimit "session_close_program_limit_total" Sessions Info
+        "Sessions of exec listeners whose program reached max_time or max_output. Raise it if such are wanted.";
     counter CloseProtocolError "session_close_protocol_error_total" Sessions Info
         "Sessions ended for breaking their protocol, as by an unmasked frame. Look at the client.";
     counter CloseReset "session_close_reset_total" Sessions Info
@@ -104,6 +110,12 @@ catalogue! {
         "Bytes that wait in sessions' outboxes because their sockets are full. Near zero where peers keep up; many: look at who reads slowly in GET /v1/connections.";
     histogram OutboxDepthBytes "outbox_depth_bytes" Bytes Diag
         "Bytes left in a session's outbox when a write filled its socket. A p99 near max_outbox_bytes: sessions are about to be ended as slow.";
+    counter ProgramsStarted "exec_programs_started_total" Times Info
+        "Programs started by exec listeners.";
+    counter ProgramsRefused "exec_programs_refused_total" Connections Info
+        "Connections closed because max_programs ran already. Raise it, or look at who connects.";
+    counter ProgramErrors "exec_program_errors_total" Errors Info
+        "Programs that could not be started; the log says why. See exec.command, and the limit on processes.";
     counter ProxyConnects "proxy_connects_total" Connections Info
         "Connections to upstreams that were begun for clients.";
     counter ProxyConnectErrors "proxy_connect_errors_total" Errors Info
@@ -122,6 +134,8 @@ catalogue! {
         "Bytes passed on from clients to upstreams.";
     counter ProxyBytesDown "proxy_bytes_down_total" Bytes Info
         "Bytes passed on from upstreams to clients.";
+    counter FramedMessagesIn "tcp_framed_messages_in_total" Messages Info
+        "Messages received on echo and discard listeners over TCP that have a framing.";
     counter LinesIn "tcp_lines_in_total" Lines Info
         "Lines received on rooms listeners over TCP.";
     counter ChatLinesIn "tcp_chat_lines_in_total" Lines Info
