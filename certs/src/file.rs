@@ -65,6 +65,36 @@ fn read_open(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Reads a file that [`write_private`] wrote; `None` where there is none.
+///
+/// # Errors
+///
+/// [`Error::KeyExposed`] where others may read it, [`Error::Io`] and [`Error::TooLarge`].
+pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match read_key(path, OWNER_ONLY) {
+        Ok(contents) => Ok(Some(contents)),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces the file at `path` by one that its owner alone can read, at once or not at all. The
+/// directory is made where it is missing. Blocks until it is on the disk.
+///
+/// # Errors
+///
+/// Names the file or directory that cannot be written, or that others could change.
+pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let nowhere = || Error::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: io::ErrorKind::InvalidInput.into(),
+    };
+    let directory = path.parent().ok_or_else(nowhere)?;
+    let name = path.file_name().and_then(|name| name.to_str());
+    LockedDirectory::open(directory)?.write(name.ok_or_else(nowhere)?, contents, KEY_MODE)
+}
+
 /// A directory that this process holds alone until the value is dropped.
 ///
 /// The lock is on the directory itself, so nothing but certificates and keys lies in it.

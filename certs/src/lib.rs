@@ -8,6 +8,7 @@
 //! [`DevelopmentCertificates::ensure`] made it, and a [`TlsSource`] turns the pairs of one listener
 //! into settings for rustls, again whenever the files change. Read `source/mod.rs` next.
 
+mod challenge;
 mod check;
 mod client;
 mod development;
@@ -21,12 +22,14 @@ mod source;
 mod trust;
 mod watch;
 
+pub use challenge::{ALPN_ACME, Challenges, Proof, make_key};
 pub use check::{Report, check};
 pub use client::{ClientTrust, Demand, Identity};
 pub use development::{
     CA_FILE, CA_KEY_FILE, DEVELOPMENT_NAMES, DevelopmentCertificates, LEAF_FILE, LEAF_KEY_FILE,
 };
 pub use error::Error;
+pub use file::{read_private, write_private};
 pub use inspect::{CertificateInfo, inspect};
 pub use pair::{Loaded, Pair, load};
 pub use selection::Selection;

@@ -12,7 +12,7 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::Loaded;
+use crate::{ALPN_ACME, Challenges, Loaded};
 
 /// Certificates by name, with a default.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Selection {
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// For clients that ask for no name, or for one that no certificate has.
     default: Vec<Arc<CertifiedKey>>,
+    /// What ACME authorities are answered.
+    challenges: Option<Arc<Challenges>>,
 }
 
 impl Selection {
@@ -38,6 +40,7 @@ impl Selection {
             return Self {
                 by_name,
                 default: Vec::new(),
+                challenges: None,
             };
         };
         let shares = |other: &&Loaded| {
@@ -53,7 +56,15 @@ impl Selection {
                 .map(|loaded| Arc::clone(&loaded.certified))
                 .collect(),
             by_name,
+            challenges: None,
         }
+    }
+
+    /// The same, which also answers ACME authorities.
+    #[must_use]
+    pub fn answering(mut self, challenges: Option<Arc<Challenges>>) -> Self {
+        self.challenges = challenges;
+        self
     }
 
     /// The certificate for a name and the signatures that the client can verify. `None` where there
@@ -85,6 +96,14 @@ impl Selection {
 
 impl ResolvesServerCert for Selection {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(challenges) = &self.challenges
+            && let Some(mut asked) = hello.alpn()
+            // RFC 8737 §4: an authority asks for this protocol and no other.
+            && asked.next() == Some(ALPN_ACME)
+            && asked.next().is_none()
+        {
+            return challenges.certificate(hello.server_name()?);
+        }
         self.choose(hello.server_name(), hello.signature_schemes())
     }
 }

@@ -161,6 +161,8 @@ pub fn server_config(
     };
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols.clone_from(&parameters.alpn);
+    // What the operator prefers decides, as scanners and auditors expect of a server.
+    config.ignore_client_order = true;
     // Tickets keep the state with the client: nothing grows here with the number of clients. The
     // cache of 256 sessions that rustls keeps besides is for TLS 1.2 clients without tickets.
     config.ticketer = ticketer;

@@ -334,6 +334,7 @@ pub(crate) fn start(
     let clock = Clock::start();
     let mut tls = Setup::load(&config, tls)?;
     let trust = tls.trust.take();
+    let challenges = Arc::clone(&tls.challenges);
     let bound = bind_all(&config.listeners, workers, |listener| tls.handle(listener))?;
     let page = open_page(&config, workers)?;
     let shared = Arc::new(Shared {
@@ -350,6 +351,7 @@ pub(crate) fn start(
         cookies: CookieKey::new(random_bytes()?),
         listeners: bound.addresses,
         router,
+        challenges,
         admission: Admission::new(max_connections, &config.listeners),
         files: Arc::new(Pool::new(
             "files",

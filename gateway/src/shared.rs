@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use roomwire_certs::Challenges;
 use roomwire_hub::{Hub, OutboxLimits, emitter::Emitter};
 use roomwire_metrics::{Page, SharedLane};
 use roomwire_protocols::cookie::CookieKey;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<BoundAddress>,
     pub(crate) router: Router,
     /// Connections against their bounds.
+    /// What ACME authorities are answered.
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) admission: Admission,
     /// Threads that wait for disks.
     pub(crate) files: Arc<Pool>,

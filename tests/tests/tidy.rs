@@ -358,6 +358,7 @@ fn the_description_of_the_api_lists_the_routers_paths() {
     // Pages for people and WebSocket endpoints are not what an API's description is about.
     const NOT_API: &[&str] = &[
         "/",
+        "/.well-known/acme-challenge/{token}",
         "/admin",
         "/assets/{file}",
         "/echo",

@@ -16,13 +16,19 @@ use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
 
 use crate::watch::Stamp;
-use crate::{ClientTrust, Error, Loaded, Pair, Parameters, Selection, server};
+use crate::{
+    ALPN_ACME, Challenges, ClientTrust, Error, Loaded, Pair, Parameters, Selection, server,
+};
 
 /// What a listener's TLS is made of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct TlsFiles {
     /// Certificates and keys; the first is the default.
     pub pairs: Vec<Pair>,
+    /// Certificates that may not be there yet, or not be in order: what cannot be used is left out.
+    pub coming: Vec<Pair>,
+    /// What ACME authorities are answered, where they may ask.
+    pub challenges: Option<Arc<Challenges>>,
     /// Whose client certificates are accepted; `None` asks for none.
     pub clients: Option<ClientTrust>,
     /// What is spoken.
@@ -174,20 +180,22 @@ fn build(
     files: &TlsFiles,
     ticketer: &Arc<dyn ProducesTickets>,
 ) -> Result<(Arc<ServerConfig>, Vec<Loaded>), Error> {
-    let loaded = files
-        .pairs
-        .iter()
-        .map(Pair::load)
-        .collect::<Result<Vec<_>, _>>()?;
+    let own = files.pairs.iter().map(Pair::load);
+    let mut loaded = own.collect::<Result<Vec<_>, _>>()?;
+    loaded.extend(files.coming.iter().filter_map(|pair| pair.load().ok()));
     let verifier = files.clients.as_ref().map(ClientTrust::load).transpose()?;
-    let selection = Arc::new(Selection::new(&loaded));
+    let mut parameters = files.parameters.clone();
+    if files.challenges.is_some() {
+        parameters.alpn.push(ALPN_ACME.to_vec());
+    }
+    let selection = Selection::new(&loaded).answering(files.challenges.clone());
     let ticketer = Arc::clone(ticketer);
-    let config = server::server_config(&files.parameters, selection, verifier, ticketer)?;
+    let config = server::server_config(&parameters, Arc::new(selection), verifier, ticketer)?;
     Ok((config, loaded))
 }
 
 fn stamp(files: &TlsFiles) -> Stamp {
-    let pairs = files.pairs.iter();
+    let pairs = files.pairs.iter().chain(&files.coming);
     let pairs = pairs.flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
     Stamp::of(pairs.chain(client_paths(files)))
 }

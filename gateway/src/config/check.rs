@@ -39,6 +39,9 @@ const OWN_PATHS: [&str; 7] = [
     "/v1",
 ];
 
+/// The most names of one obtained certificate: Let's Encrypt's own bound.
+const MAX_ACME_NAMES: usize = 100;
+
 /// Every rule that the configuration breaks.
 pub(super) fn violations(config: &Config) -> Vec<Violation> {
     let mut checker = Checker::default();
@@ -49,6 +52,7 @@ pub(super) fn violations(config: &Config) -> Vec<Violation> {
         checker.limits(config);
     }
     checker.gateway(config);
+    checker.acme(config);
     checker.rooms(config);
     checker.listeners(config);
     checker.violations
@@ -353,6 +357,37 @@ impl Checker {
         }
         self.tls_names(index, tls);
         self.client_certificates(index, tls);
+        for name in tls.acme.iter().filter(|name| !is_domain(name)) {
+            let message = format!(
+                "`acme` names hosts such as \"chat.example.com\", in lower case and without `*`, \
+                 which neither challenge can prove; not \"{}\"",
+                shown(name)
+            );
+            self.add(listener_path(index, "tls.acme"), message);
+        }
+        if tls.acme.len() > MAX_ACME_NAMES {
+            let (most, found) = (MAX_ACME_NAMES, tls.acme.len());
+            let message = format!("`acme` can name {most} hosts, not {found}");
+            self.add(listener_path(index, "tls.acme"), message);
+        }
+    }
+
+    fn acme(&mut self, config: &Config) {
+        let acme = &config.acme;
+        let mut listeners = config.listeners.iter();
+        if !acme.agree_to_terms && listeners.any(|listener| !listener.tls.acme.is_empty()) {
+            let message = "set `agree_to_terms` to true in [acme] if you agree to the terms of the \
+                           authority: without it no certificate is ordered";
+            self.add("acme.agree_to_terms".to_owned(), message.to_owned());
+        }
+        if !acme.directory.starts_with("https://") {
+            let message = "`directory` is the https:// address of an authority's directory";
+            self.add("acme.directory".to_owned(), message.to_owned());
+        }
+        for address in acme.contact.iter().filter(|address| !address.contains('@')) {
+            let message = format!("`contact` has mail addresses, not \"{}\"", shown(address));
+            self.add("acme.contact".to_owned(), message);
+        }
     }
 
     fn tls_names(&mut self, index: usize, tls: &TlsConfig) {
@@ -477,6 +512,18 @@ fn name_message(key: &str, name: &str) -> String {
         "`{key}` must be 1 to 64 of `a-z`, `0-9`, `-` and `_`, not \"{}\"",
         shown(name)
     )
+}
+
+/// RFC 1034 §3.5 with RFC 1123 §2.1: labels of letters, digits and inner hyphens, two at least.
+fn is_domain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 200 && name.contains('.') && name.split('.').all(is_label)
 }
 
 fn is_path(path: &str) -> bool {

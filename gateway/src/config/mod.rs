@@ -8,6 +8,7 @@
 //! Read `limits.rs` for the bounds and `load.rs` for how a file becomes a [`Config`].
 
 mod accept;
+mod acme;
 mod check;
 mod describe;
 mod error;
@@ -35,6 +36,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use accept::{AcceptConfig, InvalidNetwork, Network, WhenFull};
+pub use acme::{AcmeConfig, Challenge};
 pub use error::ConfigError;
 use error::{Place, Problem};
 pub use exec::ExecConfig;
@@ -73,6 +75,8 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Compression on WebSocket sessions.
     pub websocket: WebSocketConfig,
+    /// Who issues certificates, and how names are proved.
+    pub acme: AcmeConfig,
     /// Every bound of the gateway.
     pub limits: Limits,
 }
@@ -84,6 +88,7 @@ impl Default for Config {
             listeners: ListenerConfig::defaults(),
             rooms: RoomsConfig::default(),
             websocket: WebSocketConfig::default(),
+            acme: AcmeConfig::default(),
             limits: Limits::DEFAULT,
         }
     }
@@ -186,6 +191,7 @@ impl Config {
         visitor.table("gateway", |visitor| self.gateway.visit(visitor));
         visitor.table("rooms", |visitor| self.rooms.visit(visitor));
         visitor.table("websocket", |visitor| self.websocket.visit(visitor));
+        visitor.table("acme", |visitor| self.acme.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }
 }

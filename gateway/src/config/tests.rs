@@ -573,6 +573,21 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
         &format!("{https}[[listener.certificates]]\ncertificate = 'c'"),
         "a certificate has a `certificate` and a `key`",
     );
+    let asked = "[acme]\nagree_to_terms = true\n";
+    check(
+        &format!("{asked}{https}tls.acme = ['*.example.com']"),
+        "`acme` names hosts such as \"chat.example.com\", in lower case and without `*`, which \
+         neither challenge can prove; not \"*.example.com\"",
+    );
+    check(
+        &format!("{https}tls.acme = ['example.com']"),
+        "set `agree_to_terms` to true in [acme] if you agree to the terms of the authority: \
+         without it no certificate is ordered",
+    );
+    check(
+        "[acme]\ndirectory = 'http://localhost/dir'",
+        "`directory` is the https:// address of an authority's directory",
+    );
     check(
         &format!("{https}certificates = 'c'"),
         "`certificates` must be tables that begin with [[listener.certificates]], not \"c\"",

@@ -58,6 +58,8 @@ pub struct TlsConfig {
     pub client_ca: Option<PathBuf>,
     /// PEM or DER file with the lists of client certificates that were revoked.
     pub client_crl: Option<PathBuf>,
+    /// DNS names for which a certificate is obtained from the authority in `[acme]`. Default none.
+    pub acme: Vec<String>,
 }
 
 impl Default for TlsConfig {
@@ -69,6 +71,7 @@ impl Default for TlsConfig {
             client_certificates: ClientCertificates::None,
             client_ca: None,
             client_crl: None,
+            acme: Vec::new(),
         }
     }
 }
@@ -81,5 +84,6 @@ impl TlsConfig {
         visitor.setting("client_certificates", &mut self.client_certificates);
         visitor.setting("client_ca", &mut self.client_ca);
         visitor.setting("client_crl", &mut self.client_crl);
+        visitor.setting("acme", &mut self.acme);
     }
 }

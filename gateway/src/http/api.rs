@@ -235,6 +235,18 @@ fn snapshot(call: &Call) -> Snapshot {
     call.connection.worker.shared.page.snapshot()
 }
 
+/// `GET /.well-known/acme-challenge/{token}` (RFC 8555 §8.3)
+pub(super) fn acme_challenge(call: &Call) -> Result<Answer, Problem> {
+    let challenges = &call.connection.worker.shared.challenges;
+    let text = challenges.text(call.parameter("token"));
+    let text = text.ok_or_else(Problem::not_found)?;
+    Ok(with_type(
+        StatusCode::OK,
+        "application/octet-stream",
+        text.to_string(),
+    ))
+}
+
 /// `GET /healthz`: the process answers.
 pub(super) fn health() -> Answer {
     with_type(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")

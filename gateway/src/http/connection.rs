@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roomwire_certs::Identity;
+use roomwire_certs::{ALPN_ACME, Identity};
 use roomwire_metrics::Id;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -206,7 +206,13 @@ async fn open_tls(
     } else {
         Id::TlsHandshakesFull
     });
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let protocol = stream.get_ref().1.alpn_protocol();
+    if protocol == Some(ALPN_ACME) {
+        // RFC 8737 §3: the authority has seen the certificate, and nothing else is said.
+        linger(stream).await;
+        return Ok(None);
+    }
+    let h2 = protocol == Some(b"h2");
     let version = if h2 { Version::Http2 } else { Version::Http1 };
     Ok(Some((Stream::tls(stream), version)))
 }

@@ -9,6 +9,8 @@ use percent_encoding::percent_decode_str;
 /// What answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
+    /// What an ACME authority asks for.
+    AcmeChallenge,
     Admin,
     Asset,
     CloseConnection,
@@ -65,6 +67,11 @@ struct Entry {
 /// The routes of DESIGN's HTTP API and pages.
 const BUILT_IN: &[(Method, &str, Target)] = &[
     (Method::GET, "/", Target::Home),
+    (
+        Method::GET,
+        "/.well-known/acme-challenge/{token}",
+        Target::AcmeChallenge,
+    ),
     (Method::GET, "/admin", Target::Admin),
     (Method::GET, "/assets/{file}", Target::Asset),
     (Method::GET, "/echo", Target::Echo),

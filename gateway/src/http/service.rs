@@ -187,6 +187,7 @@ async fn dispatch(
         Target::Echo => upgrade::upgrade(call, upgrade::Handler::Echo),
         Target::Emit => emit::emit(call).await,
         Target::Events => event_stream::open(&call),
+        Target::AcmeChallenge => api::acme_challenge(&call),
         Target::Health => Ok(api::health()),
         Target::Home => Ok(page::home()),
         Target::Members => api::members(&call),

@@ -5,6 +5,7 @@
 //! path names, and twenty calls of `stat` cost less than a watch on every directory of the path.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use roomwire_certs::{Error, Look};
 use roomwire_metrics::Id;
 use tokio::sync::watch;
 
+use super::acme::Acme;
 use super::{Setup, Source};
 use crate::lifecycle::Phase;
 use crate::shared::Shared;
@@ -48,6 +50,7 @@ impl Keeper {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let acme = setup.acme;
         let mut keeping = Keeping {
             shared: Arc::clone(shared),
             sources: setup.sources,
@@ -57,7 +60,7 @@ impl Keeper {
         keeping.publish(SystemTime::now());
         let thread = thread::Builder::new()
             .name("roomwire-tls".to_owned())
-            .spawn(move || runtime.block_on(keeping.run(asked)))?;
+            .spawn(move || runtime.block_on(keeping.run(asked, acme)))?;
         Ok(Some(Self { reload, thread }))
     }
 
@@ -82,8 +85,16 @@ struct Keeping {
 }
 
 impl Keeping {
-    async fn run(mut self, mut asked: watch::Receiver<()>) {
+    async fn run(mut self, mut asked: watch::Receiver<()>, acme: Option<Acme>) {
         let mut phase = self.shared.phase.subscribe();
+        let shared = Arc::clone(&self.shared);
+        let ordering = async move {
+            match acme {
+                Some(acme) => acme.run(shared).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut ordering = pin!(ordering);
         loop {
             tokio::select! {
                 _ = phase.wait_for(|phase| *phase >= Phase::Closing) => return,
@@ -92,6 +103,7 @@ impl Keeping {
                     Err(_) => return,
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => self.look(),
+                () = &mut ordering => return,
             }
         }
     }

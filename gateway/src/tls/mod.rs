@@ -4,6 +4,7 @@
 //! files, and what to count and log. A listener's door takes its settings anew for each connection
 //! ([`TlsHandle`]), so nothing here is ever told to workers. Next file to read: `keeper.rs`.
 
+mod acme;
 mod failure;
 mod keeper;
 
@@ -12,14 +13,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use acme::Acme;
 use roomwire_certs::{
-    ClientTrust, Demand, DevelopmentCertificates, Pair, Parameters, TlsFiles, TlsHandle, TlsSource,
+    Challenges, ClientTrust, Demand, DevelopmentCertificates, Pair, Parameters, TlsFiles,
+    TlsHandle, TlsSource,
 };
 
 pub(crate) use failure::failure_counter;
 pub(crate) use keeper::Keeper;
 
-use crate::config::{ClientCertificates, Config, ListenerConfig, Protocol, TlsVersion};
+use crate::config::{Challenge, ClientCertificates, Config, ListenerConfig, Protocol, TlsVersion};
 use crate::running::{StartError, data_dir};
 
 /// TLS as it is set up at the start.
@@ -29,6 +32,10 @@ pub(crate) struct Setup {
     handles: HashMap<String, TlsHandle>,
     /// What has to be kept fresh.
     sources: Vec<Source>,
+    /// Orders certificates for them.
+    acme: Option<Acme>,
+    /// What authorities are answered.
+    pub(crate) challenges: Arc<Challenges>,
     /// The development CA's certificate, where one is used.
     pub(crate) trust: Option<PathBuf>,
 }
@@ -65,14 +72,20 @@ impl Setup {
                 continue;
             }
             let mut pairs = own_pairs(listener);
-            if pairs.is_empty() {
+            let coming = setup.ordered(config, listener)?;
+            if pairs.is_empty() && coming.is_none() {
                 let pair = match &development {
                     Some(pair) => Pair::clone(pair),
                     None => development.insert(setup.develop(config)?).clone(),
                 };
                 pairs.push(pair);
             }
-            let files = TlsSource::open(tls_files(listener, pairs))?;
+            let mut files = tls_files(listener, pairs);
+            if coming.is_some() && config.acme.challenge == Challenge::TlsAlpn01 {
+                files.challenges = Some(Arc::clone(&setup.challenges));
+            }
+            files.coming.extend(coming);
+            let files = TlsSource::open(files)?;
             setup.handles.insert(name.clone(), files.handle());
             let listener = name;
             setup.sources.push(Source { listener, files });
@@ -83,6 +96,23 @@ impl Setup {
     /// The settings of a listener; `None` for one that speaks no TLS.
     pub(crate) fn handle(&self, listener: &ListenerConfig) -> Option<TlsHandle> {
         self.handles.get(&listener.name).cloned()
+    }
+
+    /// The certificate that is obtained for a listener, if one is.
+    fn ordered(
+        &mut self,
+        config: &Config,
+        listener: &ListenerConfig,
+    ) -> Result<Option<Pair>, StartError> {
+        if listener.tls.acme.is_empty() {
+            return Ok(None);
+        }
+        let directory = data_dir(config).ok_or(StartError::DataDirectory)?;
+        let challenges = &self.challenges;
+        let acme = self
+            .acme
+            .get_or_insert_with(|| Acme::new(&config.acme, &directory, Arc::clone(challenges)));
+        Ok(Some(acme.want(&listener.tls.acme)))
     }
 
     fn develop(&mut self, config: &Config) -> Result<Pair, StartError> {
@@ -130,5 +160,6 @@ fn tls_files(listener: &ListenerConfig, pairs: Vec<Pair>) -> TlsFiles {
             key_exchanges: tls.key_exchanges.clone(),
             ..Parameters::http()
         },
+        ..TlsFiles::default()
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod accept;
+mod acme;
 mod api;
 mod crowd;
 mod deflate;

@@ -315,7 +315,10 @@ async fn only_what_is_configured_is_spoken() {
     let gateway = serve(&place.files, |config| {
         let tls = &mut https(config).tls;
         tls.min_version = TlsVersion::V13;
-        tls.cipher_suites = vec!["TLS_CHACHA20_POLY1305_SHA256".to_owned()];
+        // The client would rather have the second.
+        tls.cipher_suites = ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"]
+            .map(str::to_owned)
+            .to_vec();
         tls.key_exchanges = vec!["secp384r1".to_owned()];
     });
     let counters = gateway.counters();

@@ -330,6 +330,10 @@ catalogue! {
         "Times a listener's certificates were loaded again, because files changed or SIGHUP asked for it.";
     counter TlsReloadErrors "tls_reload_errors_total" Errors Info
         "Times changed certificates could not be used and the old ones stayed. Any rise: the log says what is wrong with them.";
+    counter AcmeOrders "acme_orders_total" Times Info
+        "Certificates ordered from the authority in [acme], renewals included.";
+    counter AcmeOrderErrors "acme_order_errors_total" Errors Info
+        "Orders that failed; the log says why. One now and then is repeated by itself; a rise while tls_certificate_days_left falls: look at the log.";
     counter TlsPlainHttp "tls_plain_http_total" Errors Info
         "Plain HTTP requests on a TLS port; each was told so. Look for an http:// link to it.";
     counter WorkerTurns "worker_turns_total" Turns Diag

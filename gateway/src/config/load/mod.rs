@@ -23,7 +23,14 @@ use super::setting::{Setting, Visitor, nearest};
 const PREFIX: &str = "ROOMWIRE_";
 
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
-const SECTIONS: [&str; 5] = ["gateway", "listener", "rooms", "websocket", "limits"];
+const SECTIONS: [&str; 6] = [
+    "acme",
+    "gateway",
+    "listener",
+    "rooms",
+    "websocket",
+    "limits",
+];
 
 /// How messages call the file outside of all sections.
 const TOP: &str = "the configuration";
