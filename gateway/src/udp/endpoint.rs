@@ -111,11 +111,8 @@ pub(crate) fn register(
 impl Endpoint {
     fn receive(&self, buffers: &mut ReceiveBuffers) -> Poll<io::Result<usize>> {
         buffers.prepare();
-        let mut slots: Vec<IoSliceMut<'_>> = buffers
-            .bytes
-            .chunks_mut(SLOT_BYTES)
-            .map(IoSliceMut::new)
-            .collect();
+        let slots = buffers.bytes.chunks_mut(SLOT_BYTES).map(IoSliceMut::new);
+        let mut slots: SmallVec<[IoSliceMut<'_>; BATCH_SIZE]> = slots.collect();
         let mut cx = Context::from_waker(&self.waker);
         loop {
             match self.socket.poll_recv_ready(&mut cx) {
@@ -129,6 +126,13 @@ impl Endpoint {
             });
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(count) if count < BATCH_SIZE => {
+                    // The socket is empty: asking it once more would be a system call to learn the
+                    // same. What comes from here on is an event of its own.
+                    let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    drop(self.socket.try_io(Interest::READABLE, empty));
+                    return Poll::Ready(Ok(count));
+                }
                 other => return Poll::Ready(other),
             }
         }
