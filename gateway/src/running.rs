@@ -22,7 +22,7 @@ use crate::config::{
 };
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::Router;
+use crate::http::{Pipeline, Router};
 use crate::lifecycle::{Asked, Clock, Phase, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::proxy::UpstreamPool;
@@ -353,6 +353,10 @@ pub(crate) fn start(
         router,
         challenges,
         admission: Admission::new(max_connections, &config.listeners),
+        pipeline: Pipeline::new(&config).map_err(|source| StartError::Os {
+            what: "the access log cannot be opened",
+            source,
+        })?,
         files: Arc::new(Pool::new(
             "files",
             config.limits.file_threads,

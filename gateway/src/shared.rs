@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::config::{Config, Limits, ListenerConfig, Span};
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::Router;
+use crate::http::{Pipeline, Router};
 use crate::lifecycle::{Clock, Phase};
 use crate::listener::Admission;
 use crate::message::Message;
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
     /// What ACME authorities are answered.
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) admission: Admission,
+    pub(crate) pipeline: Pipeline,
     /// Threads that wait for disks.
     pub(crate) files: Arc<Pool>,
     /// Sessions of all workers. The counter page says the same, but a turn later.

@@ -15,6 +15,7 @@ mod error;
 mod exec;
 mod framing;
 mod gateway;
+mod http;
 mod limits;
 mod listener;
 mod load;
@@ -42,6 +43,7 @@ use error::{Place, Problem};
 pub use exec::ExecConfig;
 pub use framing::Framing;
 pub use gateway::{CountersPolicy, GatewayConfig};
+pub use http::HttpConfig;
 pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, default_routes};
 pub use proxy::{Balance, InvalidUpstream, ProxyConfig, SendHeader, Upstream};
@@ -75,6 +77,8 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Compression on WebSocket sessions.
     pub websocket: WebSocketConfig,
+    /// What every HTTP answer goes through.
+    pub http: HttpConfig,
     /// Who issues certificates, and how names are proved.
     pub acme: AcmeConfig,
     /// Every bound of the gateway.
@@ -88,6 +92,7 @@ impl Default for Config {
             listeners: ListenerConfig::defaults(),
             rooms: RoomsConfig::default(),
             websocket: WebSocketConfig::default(),
+            http: HttpConfig::default(),
             acme: AcmeConfig::default(),
             limits: Limits::DEFAULT,
         }
@@ -191,6 +196,7 @@ impl Config {
         visitor.table("gateway", |visitor| self.gateway.visit(visitor));
         visitor.table("rooms", |visitor| self.rooms.visit(visitor));
         visitor.table("websocket", |visitor| self.websocket.visit(visitor));
+        visitor.table("http", |visitor| self.http.visit(visitor));
         visitor.table("acme", |visitor| self.acme.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::compress::Compressed;
 use super::event_stream::EventStream;
 use super::files::FileBody;
 
@@ -133,6 +134,8 @@ pub(crate) enum ResponseBody {
     Unsaid,
     /// A file, or parts of one.
     File(Box<FileBody>),
+    /// Another body on its way through a compressor.
+    Compressed(Box<Compressed>),
     /// Server-sent events, until the room, the peer or the gateway ends.
     Events(EventStream),
 }
@@ -158,6 +161,9 @@ impl Body for ResponseBody {
             Self::File(file) => file
                 .poll_piece(cx)
                 .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Compressed(compressed) => compressed
+                .poll_piece(cx)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Events(events) => events
                 .poll_next(cx)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
@@ -169,6 +175,7 @@ impl Body for ResponseBody {
             Self::Unsaid => true,
             Self::Whole(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
+            Self::Compressed(compressed) => compressed.is_over(),
             Self::Events(_) => false,
         }
     }
@@ -177,7 +184,7 @@ impl Body for ResponseBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => SizeHint::with_exact(file.left()),
-            Self::Unsaid | Self::Events(_) => SizeHint::default(),
+            Self::Unsaid | Self::Compressed(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -21,8 +21,8 @@ use roomwire_protocols::http1 as wire;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
+use super::pipeline::{refuse, respond};
 use super::screened::{Refusal, Screen, Screened};
-use super::service::{refuse, respond};
 use super::watch::{Answering, Verdict, Watch};
 use crate::config::Limits;
 use crate::session::Stream;

@@ -1,14 +1,15 @@
 //! HTTP/2 by the h2 crate: requests become tasks, bodies keep to the peer's flow control.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, SendStream};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
@@ -18,9 +19,10 @@ use roomwire_protocols::http1 as wire;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
+use super::pipeline::{refuse, respond};
 use super::problem::Problem;
-use super::service::{refuse, respond};
 use super::watch::{Answering, FAREWELL, Verdict, Watch};
+use crate::lifecycle::Clock;
 use crate::session::Stream;
 
 /// Requests at once on one connection. Chosen: what browsers use, and what RFC 9113 §6.5.2 asks
@@ -171,6 +173,26 @@ fn check_target(uri: &Uri, max_target: usize) -> Result<(), Problem> {
     Err(Problem::new(status, "bad_request", violation.reason()))
 }
 
+/// The date, made once a second.
+fn date() -> HeaderValue {
+    thread_local! {
+        static MADE: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+    }
+    let second = Clock::unix_ms() / 1000;
+    MADE.with_borrow_mut(|(made, date)| {
+        if *made != second {
+            *date = None;
+            *made = second;
+        }
+        let make = || {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            let text = httpdate::fmt_http_date(now);
+            HeaderValue::try_from(text).expect("a date is letters, digits and punctuation")
+        };
+        date.get_or_insert_with(make).clone()
+    })
+}
+
 pub(super) async fn send(
     response: Response<ResponseBody>,
     reply: &mut SendResponse<Bytes>,
@@ -187,6 +209,10 @@ pub(super) async fn send(
     );
     if let Some(length) = body.size_hint().exact().filter(|_| !contentless) {
         head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    // RFC 9110 §6.6.1; over HTTP/1.1 hyper adds it.
+    if !head.headers.contains_key(http::header::DATE) {
+        head.headers.insert(http::header::DATE, date());
     }
     let end = body.is_end_stream();
     let mut stream = reply.send_response(Response::from_parts(head, ()), end)?;

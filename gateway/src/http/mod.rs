@@ -1,11 +1,13 @@
 //! HTTP: connections of both versions, one way to answer them.
 //!
 //! A connection is a task of its worker, because hyper (HTTP/1.1) and h2 (HTTP/2) want to be polled.
-//! Both give every request to the same [`service::respond`], which knows neither. Rooms are reached
+//! Both give every request to the same [`pipeline::respond`], which knows neither. Rooms are reached
 //! through the worker's core, like from any other session. Next file to read: `connection.rs`.
 
+mod access_log;
 mod api;
 mod body;
+mod compress;
 mod connection;
 mod custom;
 mod emit;
@@ -16,6 +18,7 @@ mod h2;
 mod message;
 mod origin;
 mod page;
+mod pipeline;
 mod problem;
 mod router;
 mod screened;
@@ -27,5 +30,6 @@ pub(crate) use connection::serve_connection;
 pub(crate) use custom::route_event;
 pub use custom::{Reply, Request};
 pub use emit::Json;
+pub(crate) use pipeline::Pipeline;
 pub(crate) use router::Router;
 pub(crate) use router::Target;

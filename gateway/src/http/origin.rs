@@ -16,7 +16,10 @@ pub(crate) fn is_allowed(
     listed: &[String],
 ) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
-        return true;
+        // Browsers say this about requests for which they leave the origin out.
+        return headers
+            .get("sec-fetch-site")
+            .is_none_or(|site| site != "cross-site");
     };
     let Ok(origin) = origin.to_str() else {
         return false;

@@ -7,7 +7,7 @@ use http::header::{self, HeaderValue};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use roomwire_metrics::{BlockId, Id};
+use roomwire_metrics::Id;
 use roomwire_protocols::http1::is_host;
 
 use super::body::{CollectError, RequestBody, ResponseBody};
@@ -87,67 +87,8 @@ impl Call {
     }
 }
 
-/// Answers one request.
-pub(crate) async fn respond(
-    connection: &Rc<Connection>,
-    request: Request<RequestBody>,
-) -> Response<ResponseBody> {
-    let worker = &connection.worker;
-    worker.count(Id::HttpRequests);
-    let block = worker
-        .shared
-        .page
-        .listener_block(usize::from(connection.listener));
-    worker.lane.block_add(block, BlockId::ListenerRequests, 1);
-    let began_us = worker.shared.clock.now_us();
-    let query = request.uri().query();
-    let waits = query.is_some_and(|query| query.contains("wait="));
-    let head = *request.method() == Method::HEAD;
-    let answer = match dispatch(connection, request).await {
-        Ok(answer) => answer,
-        Err(problem) => problem.into_answer(),
-    };
-    if !waits {
-        let took_us = worker.shared.clock.now_us().saturating_sub(began_us);
-        worker.lane.record(Id::HttpRequestMicros, took_us);
-    }
-    finish(connection, answer, head)
-}
-
-/// Answers what is no request.
-pub(super) fn refuse(connection: &Connection, problem: Problem) -> Answer {
-    finish(connection, problem.into_answer(), false)
-}
-
-fn finish(connection: &Connection, mut answer: Answer, head: bool) -> Answer {
-    let class = match answer.status().as_u16() {
-        ..300 => Id::HttpResponsesOk,
-        300..400 => Id::HttpResponsesRedirect,
-        400..500 => Id::HttpResponsesClientError,
-        _ => Id::HttpResponsesServerError,
-    };
-    connection.worker.count(class);
-    answer.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if head {
-        strip_body(&mut answer);
-    }
-    answer
-}
-
-/// RFC 9110 §9.3.2: a HEAD is answered with a GET's fields and nothing more.
-fn strip_body(answer: &mut Answer) {
-    let body = std::mem::replace(answer.body_mut(), ResponseBody::Unsaid);
-    if let Some(length) = body.size_hint().exact() {
-        answer
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length.into());
-    }
-}
-
-async fn dispatch(
+/// Finds what answers a request and lets it.
+pub(super) async fn dispatch(
     connection: &Rc<Connection>,
     request: Request<RequestBody>,
 ) -> Result<Answer, Problem> {
@@ -167,7 +108,7 @@ async fn dispatch(
         Match::WrongMethod(allow) => return wrong_method(request.method(), &allow),
         Match::None => return Err(Problem::not_found()),
     };
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let reads = request.method().is_safe();
     let opens = matches!(target, Target::WebSocket | Target::Echo);
     if !reads || opens {
         check_origin(connection, request.headers(), authority(&request))?;

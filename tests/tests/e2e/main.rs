@@ -23,6 +23,7 @@ mod http1;
 mod lifecycle;
 mod malformed;
 mod matrix;
+mod pipeline;
 mod proxy;
 mod request;
 mod rooms;

@@ -294,6 +294,14 @@ catalogue! {
         "Long polls that had to wait.";
     counter WaitersRefused "http_waiters_refused_total" Requests Info
         "Event streams and long polls refused because max_waiters was reached. Raise it.";
+    counter HttpPanics "http_panics_total" Errors Info
+        "Requests whose handler panicked, answered by 500. Report it, or look at the routes of the embedding program; the log says where.";
+    counter Compressions "http_compressions_total" Times Diag
+        "Answers that were compressed.";
+    counter CompressionsSkipped "http_compressions_skipped_total" Times Diag
+        "Answers sent as they are because as many were being compressed as may be. Many: compress large files beforehand.";
+    counter AccessLogDropped "http_access_log_lines_lost_total" Lines Info
+        "Lines of the access log not written because its disk is too slow. Raise http.access_log_sample.";
     counter FilesWaited "http_file_waits_total" Times Diag
         "Opens and first reads of static files that had to wait for a disk. Many: more memory for the kernel's cache would help.";
     counter FilesRefused "http_file_requests_refused_total" Requests Info

@@ -23,12 +23,13 @@ use super::setting::{Setting, Visitor, nearest};
 const PREFIX: &str = "ROOMWIRE_";
 
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "acme",
     "gateway",
     "listener",
     "rooms",
     "websocket",
+    "http",
     "limits",
 ];
 

@@ -14,7 +14,6 @@ use crate::config::StaticRoute;
 /// What a request wants of a route. Owned, because it may go to another thread.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    route: StaticRoute,
     segments: Segments,
     /// `Accept-Encoding`, where siblings in a coding may be sent.
     pub(super) accept_encoding: Option<Vec<u8>>,
@@ -23,9 +22,8 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn new(route: StaticRoute, segments: Segments) -> Self {
+    pub(super) fn new(segments: Segments) -> Self {
         Self {
-            route,
             segments,
             accept_encoding: None,
             pages: false,
@@ -80,8 +78,12 @@ enum Miss {
 }
 
 /// Finds what is wanted. `None` where that would take a disk and may not wait for it.
-pub(super) fn locate(wanted: &Wanted, attempt: Attempt) -> Option<Located> {
-    let search = Search { wanted, attempt };
+pub(super) fn locate(route: &StaticRoute, wanted: &Wanted, attempt: Attempt) -> Option<Located> {
+    let search = Search {
+        route,
+        wanted,
+        attempt,
+    };
     match search.run() {
         Ok(found) => Some(found),
         Err(Miss::Missing) => Some(Located::Missing),
@@ -90,15 +92,14 @@ pub(super) fn locate(wanted: &Wanted, attempt: Attempt) -> Option<Located> {
 }
 
 struct Search<'a> {
+    route: &'a StaticRoute,
     wanted: &'a Wanted,
     attempt: Attempt,
 }
 
 impl Search<'_> {
     fn run(&self) -> Result<Located, Miss> {
-        let Wanted {
-            route, segments, ..
-        } = self.wanted;
+        let (route, segments) = (self.route, &self.wanted.segments);
         // Opened anew each time, so that a root which is a link can be laid to a new release.
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let root = self.open(CWD, route.root.as_os_str().as_encoded_bytes(), flags, false)?;
@@ -114,9 +115,7 @@ impl Search<'_> {
 
     /// A directory's index, else its listing.
     fn directory(&self, root: &OwnedFd, directory: OwnedFd) -> Result<Located, Miss> {
-        let Wanted {
-            route, segments, ..
-        } = self.wanted;
+        let (route, segments) = (self.route, &self.wanted.segments);
         for name in &route.index {
             let mut path = segments.path.clone();
             if !path.is_empty() {
@@ -141,7 +140,7 @@ impl Search<'_> {
 
     /// The page that stands in for those that do not exist.
     fn fallback(&self, root: &OwnedFd) -> Result<Located, Miss> {
-        let fallback = self.wanted.route.fallback.as_ref();
+        let fallback = self.route.fallback.as_ref();
         let Some(name) = fallback.filter(|_| self.wanted.pages) else {
             return Err(Miss::Missing);
         };
@@ -214,7 +213,7 @@ impl Search<'_> {
         let mut resolve = ResolveFlags::empty();
         if confined {
             resolve |= ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-            if !self.wanted.route.symlinks {
+            if !self.route.symlinks {
                 resolve |= ResolveFlags::NO_SYMLINKS;
             }
         }

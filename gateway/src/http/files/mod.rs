@@ -41,14 +41,14 @@ pub(super) async fn answer(
     let rest = call.request.uri().path().strip_prefix(prefix);
     let segments = path::segments(rest.unwrap_or_default(), route.hidden)?;
     let headers = call.request.headers();
-    let mut wanted = Wanted::new(route.clone(), segments);
+    let mut wanted = Wanted::new(segments);
     if route.precompressed {
         // RFC 9110 §5.3: several fields are one, and browsers send one.
         let accepted = headers.get(header::ACCEPT_ENCODING);
         wanted.accept_encoding = accepted.map(|it| it.as_bytes().to_vec());
     }
     wanted.pages = accepts_pages(headers);
-    match find(call, wanted).await? {
+    match find(route, call, wanted).await? {
         Located::File(file) => serve(route, call, file).await,
         Located::Listing(page) => Ok(listing_answer(page)),
         Located::NoSlash => Ok(with_slash(call.request.uri())),
@@ -57,16 +57,17 @@ pub(super) async fn answer(
 }
 
 /// Looks at once in what the kernel has at hand, else on a thread for files.
-async fn find(call: &Call, wanted: Wanted) -> Result<Located, Problem> {
+async fn find(route: &StaticRoute, call: &Call, wanted: Wanted) -> Result<Located, Problem> {
     let worker = &call.connection.worker;
-    if let Some(found) = locate(&wanted, Attempt::AtHand) {
+    if let Some(found) = locate(route, &wanted, Attempt::AtHand) {
         return Ok(found);
     }
     worker.count(Id::FilesWaited);
+    let route = route.clone();
     let looking = worker
         .shared
         .files
-        .run(move || locate(&wanted, Attempt::Wait));
+        .run(move || locate(&route, &wanted, Attempt::Wait));
     let found = looking.map_err(|Full| busy(call))?.await;
     found.ok().flatten().ok_or_else(Problem::not_found)
 }
