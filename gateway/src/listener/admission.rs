@@ -200,7 +200,7 @@ pub(crate) struct Permit {
     shared: Arc<Shared>,
     listener: u16,
     /// Counted under this address, where those are bounded.
-    address: Option<IpAddr>,
+    address: Option<Box<IpAddr>>,
 }
 
 impl Permit {
@@ -220,14 +220,15 @@ impl Permit {
         if !gate.note(address) {
             return Err(Full::Address);
         }
-        self.address = Some(address);
+        self.address = Some(Box::new(address));
         Ok(())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.admission.give_back(self.listener, self.address);
+        let address = self.address.as_deref().copied();
+        self.shared.admission.give_back(self.listener, address);
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use roomwire_certs::Identity;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,7 +26,7 @@ use super::h2_socket::H2Socket;
 pub(crate) struct Stream {
     transport: Transport,
     /// Read from the transport but not consumed yet; given out before anything else.
-    prefix: Bytes,
+    prefix: Option<Box<Bytes>>,
     /// Told what happens, for whoever minds how long it takes.
     activity: Option<Arc<Activity>>,
 }
@@ -120,7 +120,7 @@ impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
         Self {
             transport: Transport::Tcp(Socket::new(stream)),
-            prefix: Bytes::new(),
+            prefix: None,
             activity: None,
         }
     }
@@ -128,7 +128,7 @@ impl Stream {
     pub(crate) fn tls(stream: TlsStream<Socket>) -> Self {
         Self {
             transport: Transport::Tls(Box::new(stream)),
-            prefix: Bytes::new(),
+            prefix: None,
             activity: None,
         }
     }
@@ -136,15 +136,15 @@ impl Stream {
     pub(crate) fn http2(stream: H2Socket) -> Self {
         Self {
             transport: Transport::Http2(Box::new(stream)),
-            prefix: Bytes::new(),
+            prefix: None,
             activity: None,
         }
     }
 
     /// Puts bytes back so that they are read first.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        debug_assert!(self.prefix.is_empty(), "only one prefix is kept");
-        self.prefix = bytes;
+        debug_assert!(self.prefix.is_none(), "only one prefix is kept");
+        self.prefix = (!bytes.is_empty()).then(|| Box::new(bytes));
     }
 
     /// Reports to `activity` from here on.
@@ -229,16 +229,18 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        if this.prefix.is_empty() {
+        if let Some(prefix) = &mut this.prefix {
+            let taken = prefix.len().min(buffer.remaining());
+            buffer.put_slice(&prefix.split_to(taken));
+            if prefix.is_empty() {
+                this.prefix = None;
+            }
+        } else {
             ready!(match &mut this.transport {
                 Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
                 Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
                 Transport::Http2(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
             })?;
-        } else {
-            let taken = this.prefix.len().min(buffer.remaining());
-            buffer.put_slice(&this.prefix[..taken]);
-            this.prefix.advance(taken);
         }
         if let Some(activity) = this
             .activity

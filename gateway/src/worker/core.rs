@@ -418,7 +418,8 @@ impl Core {
         self.lane.increment(info.counter);
         self.lane.increment(Id::SessionsClosed);
         self.lane.gauge_sub(Id::Sessions, 1);
-        self.lane.gauge_sub(Id::OutboxBytes, session.counted_bytes);
+        self.lane
+            .gauge_sub(Id::OutboxBytes, u64::from(session.counted_bytes));
         let block = self.listener_block(session.listener);
         self.lane.block_add(block, BlockId::ListenerClosed, 1);
         self.lane

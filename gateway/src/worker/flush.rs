@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use super::core::Output;
 use super::{Burst, Core, Slice};
-use crate::session::{CloseReason, Framing, Io, Session, Stage, Stream, TaskSide};
+use crate::session::{CloseReason, Framing, Io, Session, Stage, Stream, TaskSide, moment};
 
 /// Pieces in one vectored write. Chosen: neighbouring frames count as one piece, so 64 is seldom
 /// reached; Linux allows 1024.
@@ -89,7 +89,7 @@ impl Core {
             Io::Task(side) => {
                 // Its task takes what is queued; until it has, its peer is not reading.
                 if !outbox.is_empty() && stalled_ms.is_none() {
-                    *stalled_ms = Some(now_ms);
+                    *stalled_ms = moment(now_ms);
                 }
                 TaskSide::wake(side);
                 return count_queue(session, &self.lane);
@@ -101,9 +101,9 @@ impl Core {
                 match flushed {
                     Flushed::Full if stalled_ms.is_none() => {
                         outbox.for_each_frame_mut(|frame, _| frame.detach());
-                        *stalled_ms = Some(now_ms);
+                        *stalled_ms = moment(now_ms);
                     }
-                    Flushed::Full if stream.written() > had => *stalled_ms = Some(now_ms),
+                    Flushed::Full if stream.written() > had => *stalled_ms = moment(now_ms),
                     Flushed::All => *stalled_ms = None,
                     Flushed::Full | Flushed::Failed(_) => {}
                 }
@@ -189,11 +189,15 @@ impl Core {
 
 /// Brings the gauge of queued bytes up to what this session's outbox holds now.
 pub(crate) fn count_queue(session: &mut Session, lane: &LaneWriter) {
-    let now = session.outbox.bytes() as u64;
+    // An outbox has a gigabyte and one frame at most.
+    let now = u32::try_from(session.outbox.bytes()).unwrap_or(u32::MAX);
     let before = std::mem::replace(&mut session.counted_bytes, now);
     if now != before {
         // Wraps both ways, which adds up to the same.
-        lane.gauge_add(Id::OutboxBytes, now.wrapping_sub(before));
+        lane.gauge_add(
+            Id::OutboxBytes,
+            u64::from(now).wrapping_sub(u64::from(before)),
+        );
     }
 }
 

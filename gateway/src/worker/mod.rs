@@ -13,6 +13,7 @@ mod deflater;
 mod encode;
 mod fanout;
 mod flush;
+mod memory;
 mod process;
 mod read;
 mod ready;

@@ -4,13 +4,15 @@
 //! at once a second; that is as precise as limits of seconds need, and an idle session costs no
 //! timer memory.
 
+use std::num::NonZeroU64;
+
 use roomwire_metrics::{Id, Page};
 use roomwire_protocols::sse;
 use roomwire_protocols::websocket::Opcode;
 
 use super::Core;
 use crate::lifecycle::{Clock, Phase};
-use crate::session::{CloseReason, Framing, Io, Session, Stage, TaskSide, Wire};
+use crate::session::{CloseReason, Framing, Io, Session, Stage, TaskSide, Wire, moment};
 
 /// Time between two ticks.
 pub(crate) const TICK_MS: u64 = 100;
@@ -98,6 +100,7 @@ impl Core {
             self.output.touched.shrink_to(KEPT_SLOTS);
             self.dying.shrink_to(KEPT_SLOTS);
             self.peers.shrink_to(KEPT_SLOTS);
+            super::memory::trim();
         }
     }
 
@@ -174,7 +177,7 @@ impl Core {
                 self.send(slot, |out| sse::comment(out, "ping"));
             }
             _ => {
-                session.pinged_ms = Some(now_ms);
+                session.pinged_ms = moment(now_ms);
                 self.lane.increment(Id::WebsocketPingsOut);
                 self.send_frame(slot, Opcode::Ping, b"");
             }
@@ -309,7 +312,9 @@ fn due(
         Stage::Open | Stage::LastWords => {}
     }
     let silent_ms = now_ms.saturating_sub(session.heard_ms);
-    let past = |since: Option<u64>, limit: u64| since.is_some_and(|at| now_ms >= at + limit);
+    let past = |since: Option<NonZeroU64>, limit: u64| {
+        since.is_some_and(|at| now_ms >= at.get().saturating_add(limit))
+    };
     // A task's connection minds its own writes.
     let own = !matches!(session.io, Io::Task(_));
     if own && past(session.stalled_ms, bounds.write_timeout_ms) {
