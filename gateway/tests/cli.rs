@@ -622,7 +622,7 @@ fn a_reader_in_another_language_says_what_stats_says() {
     );
     assert_eq!(
         figures(&published, "rooms", "other")["rooms_publishes_total"],
-        0
+        1
     );
     assert_eq!(
         figures(&published, "listener", "rooms")["listener_sessions"],
@@ -731,6 +731,47 @@ fn stats_clean_removes_the_page_of_a_gateway_that_is_gone_and_no_other() {
     assert_eq!(cleaned.status.code(), Some(0));
     assert!(text(&cleaned.stdout).contains("removed"));
     assert!(!place.page().exists());
+}
+
+#[test]
+fn top_prints_one_screen_for_scripts_also_of_a_gateway_that_was_killed() {
+    let place = Place::new("");
+    let top = |arguments: &[&str]| {
+        let mut command = roomwire(place.home());
+        let page = place.page();
+        command
+            .args(["top", "--interval", "100ms", "--page"])
+            .arg(page);
+        command.args(arguments).output().expect("the binary runs")
+    };
+    let none = top(&["--once"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("roomwire serve"));
+    let mut server = place.serve();
+    let mut peer = TcpStream::connect(server.at("rooms")).unwrap();
+    peer.write_all(b"/join busy\nwords\n").unwrap();
+    eventually(|| {
+        let screen = top(&["--once", "--tab", "rooms"]);
+        let screen = text(&screen.stdout).to_owned();
+        if screen.contains("busy") && screen.contains("running") {
+            Ok(())
+        } else {
+            Err(screen)
+        }
+    });
+    let no_terminal = top(&[]);
+    assert_eq!(no_terminal.status.code(), Some(1));
+    assert!(text(&no_terminal.stderr).contains("--once"));
+    server.process.signal(Signal::KILL);
+    server.process.ends();
+    let screen = top(&["--once", "--tab", "all", "--filter", "publishes"]);
+    assert_eq!(screen.status.code(), Some(0));
+    let screen = text(&screen.stdout);
+    assert!(
+        screen.contains("DEAD") && screen.contains("hub_publishes_total"),
+        "{screen}"
+    );
+    assert!(!screen.contains("sessions_opened_total"), "{screen}");
 }
 
 #[test]

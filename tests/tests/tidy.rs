@@ -268,6 +268,26 @@ fn the_list_of_counters_is_the_catalogue() {
 }
 
 #[test]
+fn the_dashboard_and_the_alerts_are_made_from_the_catalogue() {
+    for (name, made) in [
+        ("docs/grafana.json", roomwire_metrics::grafana::dashboard()),
+        ("docs/alerts.yml", roomwire_metrics::grafana::alerts()),
+    ] {
+        let file = root().join(name);
+        if std::env::var_os("ROOMWIRE_BLESS").is_some() {
+            fs::write(&file, &made).expect("docs can be written");
+        }
+        let written = fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            written == made,
+            "{name} is not what the catalogue makes: make it again with\n\
+             ROOMWIRE_BLESS=1 cargo test -p roomwire-tests --test tidy"
+        );
+        assert!(made.lines().count() > 50);
+    }
+}
+
+#[test]
 fn the_changelog_keeps_its_shape() {
     const SECTIONS: &[&str] = &[
         "Added",

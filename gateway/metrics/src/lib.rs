@@ -25,6 +25,7 @@
 //! ```
 
 pub mod catalogue;
+pub mod grafana;
 mod histogram;
 mod lane;
 mod layout;

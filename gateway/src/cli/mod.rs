@@ -10,6 +10,7 @@ mod publish;
 mod serve;
 mod stats;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ Examples:
   nc localhost 7000                                 then type /join lobby
   roomwire join ws://localhost:8080 lobby           chat from this terminal
   roomwire publish https://localhost:8443 lobby hi  publish one message
-  roomwire stats --watch                            the live counters";
+  roomwire top                                      the live figures";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,6 +51,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Print the counters of a gateway, running or dead, from its shared page
     Stats(stats::StatsArgs),
+    /// Watch a gateway, running or dead, in this terminal
+    Top(top::TopArgs),
     /// Measure a server
     Bench(bench::BenchArgs),
     /// Make and look at certificates
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Join(arguments) => on_runtime(join::run(arguments)),
         Command::Publish(arguments) => on_runtime(publish::run(arguments)),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Completions { shell } => completions(shell),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{self, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use roomwire_hub::WorkerId;
 use roomwire_metrics::{Snapshot, prometheus, text};
@@ -219,14 +219,16 @@ pub(super) fn stats(call: &Call) -> Answer {
     with_type(StatusCode::OK, "application/json", body)
 }
 
-/// `GET /metrics`: the counter page as Prometheus text.
+/// `GET /metrics`: the counter page as Prometheus text, or as OpenMetrics to who prefers that.
 pub(super) fn metrics(call: &Call) -> Answer {
-    let body = prometheus::render(&snapshot(call));
-    with_type(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        body,
-    )
+    let accepts = call.request.headers().get_all(header::ACCEPT);
+    let accepts: Vec<&str> = accepts.iter().filter_map(|it| it.to_str().ok()).collect();
+    let format = prometheus::Format::accepted(&accepts.join(","));
+    let body = prometheus::render(&snapshot(call), format);
+    let mut answer = with_type(StatusCode::OK, format.content_type(), body);
+    let vary = HeaderValue::from_static("accept");
+    answer.headers_mut().insert(header::VARY, vary);
+    answer
 }
 
 fn snapshot(call: &Call) -> Snapshot {

@@ -4,7 +4,10 @@
 use http::Method;
 use roomwire::config::{ByteSize, RoomPattern, Span};
 use roomwire_metrics::{BlockKind, Snapshot};
-use roomwire_tests::{EventStream, GatewayOptions, PATIENCE, TestGateway, eventually, frame};
+use roomwire_tests::{
+    EventStream, GatewayOptions, PATIENCE, TestGateway, eventually, find_program, frame,
+    run_program, skipped,
+};
 
 fn block(snapshot: &Snapshot, kind: BlockKind, label: &str, figure: &str) -> u64 {
     let mut blocks = snapshot.blocks.iter();
@@ -314,4 +317,66 @@ async fn the_busiest_rooms_and_the_process_are_in_the_page() {
         Ok(())
     })
     .await;
+}
+
+/// Reads an exposition from its input with Prometheus' own parser, and prints its families' names.
+const PARSE: &str = "
+import sys
+try:
+    from prometheus_client import parser
+    from prometheus_client.openmetrics import parser as openmetrics
+except ImportError:
+    sys.exit(77)
+parse = openmetrics if sys.argv[1] == 'openmetrics' else parser
+for family in parse.text_string_to_metric_families(sys.stdin.read()):
+    print(family.name, family.type, len(family.samples))
+";
+
+#[tokio::test]
+async fn prometheus_own_parser_takes_what_is_exposed() {
+    let Some(python) = find_program("python3") else {
+        return;
+    };
+    let gateway = TestGateway::start();
+    let mut member = gateway.websocket().await;
+    member.join("room").await;
+    member.publish("room", "1").await;
+    gateway.reaches("hub_publishes_total", 1).await;
+    let mut http = gateway.http1().await;
+    for (name, accept, content_type) in [
+        (
+            "text",
+            "text/plain",
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (
+            "openmetrics",
+            "application/openmetrics-text; version=1.0.0; q=0.8, text/plain; q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+    ] {
+        let headers = [("accept", accept)];
+        let answer = http.request(Method::GET, "/metrics", &headers, "").await;
+        assert_eq!(answer.header("content-type"), content_type);
+        assert_eq!(answer.header("vary"), "accept");
+        let parsed = run_program(&python, &["-c", PARSE, name], answer.text()).await;
+        if parsed.status.code() == Some(77) {
+            skipped("Python's prometheus_client");
+            return;
+        }
+        let complaint = String::from_utf8_lossy(&parsed.stderr);
+        assert!(parsed.status.success(), "{name}: {complaint}");
+        let families = String::from_utf8(parsed.stdout).unwrap();
+        for family in [
+            "roomwire_hub_publishes counter 1",
+            "roomwire_sessions gauge 1",
+            "roomwire_listener_sessions gauge 8",
+            "roomwire_hub_publish_to_flush_us histogram 31",
+        ] {
+            assert!(
+                families.contains(family),
+                "{name}: no {family} in {families}"
+            );
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use roomwire_metrics::{Page, prometheus};
+use roomwire_metrics::prometheus::Format;
+use roomwire_metrics::{
+    BLOCK_CATALOGUE, BlockId, BlockKind, BusyRoom, Page, PageOptions, prometheus,
+};
 
 use crate::{COUNTER, GAUGE, HIGH, HISTOGRAM, options};
 
@@ -44,9 +47,15 @@ pub(crate) fn check(text: &str) -> usize {
         match kind {
             "counter" | "gauge" => {
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
-                assert_eq!(samples.len(), 1, "{name}");
-                assert_eq!(samples[0].name, name);
-                assert!(samples[0].value >= 0.0, "{name}");
+                let mut series = HashSet::new();
+                for sample in &samples {
+                    assert_eq!(sample.name, name);
+                    assert!(sample.value >= 0.0, "{name}");
+                    assert!(series.insert(&sample.labels), "{name}: one sample twice");
+                }
+                assert!(!samples.is_empty(), "{name}");
+                let is_labelled = samples.iter().all(|sample| !sample.labels.is_empty());
+                assert!(samples.len() == 1 || is_labelled, "{name}");
             }
             "histogram" => check_histogram(name, &samples),
             _ => panic!("{name} is a {kind}"),
@@ -156,8 +165,11 @@ fn the_text_is_valid_and_has_every_figure() {
     lane.publish();
     page.set_ready(true);
     let seen = page.snapshot();
-    let text = prometheus::render(&seen);
-    assert_eq!(check(&text), seen.rows.len() + 5);
+    let text = prometheus::render(&seen, Format::Text);
+    let blocks = BLOCK_CATALOGUE
+        .iter()
+        .filter(|it| it.block != BlockKind::Room);
+    assert_eq!(check(&text), seen.rows.len() + 5 + blocks.count());
     for line in [
         "# TYPE COUNTER counter\nCOUNTER 3\n",
         "# TYPE GAUGE gauge\nGAUGE 2\n",
@@ -193,8 +205,42 @@ fn text_from_the_page_is_escaped() {
     let mut seen = page.snapshot();
     seen.version = "1\"} 2\\\nx".to_owned();
     seen.rows[0].help = "a \\ and\na \" too".into();
-    let text = prometheus::render(&seen);
+    let text = prometheus::render(&seen, Format::Text);
     check(&text);
     assert!(text.contains("version=\"1\\\"} 2\\\\\\nx\""), "{text}");
     assert!(text.contains(" a \\\\ and\\na \" too\n"), "{text}");
+}
+
+#[test]
+fn listeners_and_patterns_are_labels_and_rooms_of_peers_are_not() {
+    let options = PageOptions {
+        listeners: vec!["chat".to_owned(), "other".to_owned()],
+        rooms: vec!["say.\"hi\".>".to_owned()],
+        ..options(1)
+    };
+    let page = Page::anonymous(&options).unwrap();
+    let lane = page.lane(0).unwrap();
+    lane.block_add(page.listener_block(0), BlockId::ListenerBytesIn, 7);
+    lane.block_add(page.listener_block(9), BlockId::ListenerBytesIn, 8);
+    lane.publish();
+    page.set_busy_rooms(&[BusyRoom {
+        name: "chosen-by-a-peer".to_owned(),
+        ..BusyRoom::default()
+    }]);
+    let text = prometheus::render(&page.snapshot(), Format::Text);
+    check(&text);
+    let open = prometheus::render(&page.snapshot(), Format::OpenMetrics);
+    for text in [&text, &open] {
+        for line in [
+            "roomwire_listener_bytes_in_total{listener=\"chat\"} 7\n",
+            "roomwire_listener_bytes_in_total{listener=\"other\"} 0\n",
+            "roomwire_listener_bytes_in_total{listener=\"other\",others=\"1\"} 8\n",
+            "roomwire_rooms_publishes_total{rooms=\"say.\\\"hi\\\".>\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains("chosen-by-a-peer"));
+    }
+    assert!(open.ends_with("\n# EOF\n"));
+    assert!(open.contains("# TYPE roomwire_listener_bytes_in counter\n"));
 }

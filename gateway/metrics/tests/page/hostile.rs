@@ -43,7 +43,7 @@ fn problem_of(path: &Path, bytes: &[u8]) -> ReadProblem {
 /// Reads and shows all there is, wherever it may lead.
 fn show(reader: &Reader) {
     let Ok(seen) = reader.snapshot() else { return };
-    exposition::check(&prometheus::render(&seen));
+    exposition::check(&prometheus::render(&seen, prometheus::Format::Text));
     let everything = TableOptions {
         all: true,
         level: Level::Debug,
