@@ -323,7 +323,7 @@ catalogue! {
     counter TlsErrorsGone "tls_errors_gone_total" Errors Info
         "Connections that ended within their handshake. Scanners and health checks do this.";
     counter TlsErrorsIncompatible "tls_errors_incompatible_total" Errors Info
-        "Handshakes without a version, cipher suite or key exchange in common: old clients, or too narrow a [listener.tls].";
+        "Handshakes without a version, cipher suite or key exchange in common: old clients, or too narrow a listener.tls.";
     counter TlsErrorsMalformed "tls_errors_malformed_total" Errors Info
         "Handshakes with bytes that are no TLS or break its rules. Scanners do this.";
     counter TlsErrorsOther "tls_errors_other_total" Errors Info
@@ -339,7 +339,7 @@ catalogue! {
     counter TlsReloadErrors "tls_reload_errors_total" Errors Info
         "Times changed certificates could not be used and the old ones stayed. Any rise: the log says what is wrong with them.";
     counter AcmeOrders "acme_orders_total" Times Info
-        "Certificates ordered from the authority in [acme], renewals included.";
+        "Certificates ordered from the authority of the acme section, renewals included.";
     counter AcmeOrderErrors "acme_order_errors_total" Errors Info
         "Orders that failed; the log says why. One now and then is repeated by itself; a rise while tls_certificate_days_left falls: look at the log.";
     counter TlsPlainHttp "tls_plain_http_total" Errors Info
