@@ -107,7 +107,12 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
                 served.as_mut().graceful_shutdown();
             }
             found = verdict.as_mut() => {
-                if found != Verdict::HeadTooSlow || !screen.give_up() {
+                let slow = found == Verdict::HeadTooSlow;
+                if slow && screen.is_over() {
+                    // It had its answer, which was counted.
+                    return;
+                }
+                if !slow || !screen.give_up() {
                     return connection.judged(found);
                 }
                 // It is answered first, which must not take for ever either.

@@ -36,6 +36,8 @@ pub(super) struct Screen {
     refusal: OnceLock<Refusal>,
     /// The head that is under way has taken too long.
     late: AtomicBool,
+    /// Our side is closed; what is read from here on is thrown away.
+    closed: AtomicBool,
 }
 
 /// Why the input is not looked at any further.
@@ -51,6 +53,11 @@ impl Screen {
     /// Has a head that does not end answered by 408. `false` where the input stands elsewhere.
     pub(super) fn give_up(&self) -> bool {
         self.refusal.get().is_none() && !self.late.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the last answer of the connection was given, so that nothing more is expected of the peer.
+    pub(super) fn is_over(&self) -> bool {
+        self.refusal.get().is_some() || self.closed.load(Ordering::Relaxed)
     }
 
     /// Why the request is refused that so many came before.
@@ -277,6 +284,7 @@ impl AsyncWrite for Screened {
         if !this.shut {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             this.shut = true;
+            this.screen.closed.store(true, Ordering::Relaxed);
         }
         if !this.leaves_unread() {
             return Poll::Ready(Ok(()));
