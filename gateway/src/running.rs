@@ -23,7 +23,7 @@ use crate::config::{
 use crate::event::BoundAddress;
 use crate::exec::House;
 use crate::http::{Pipeline, Router};
-use crate::lifecycle::{Asked, Clock, Phase, Signals};
+use crate::lifecycle::{Asked, Clock, Phase, Pulse, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::proxy::UpstreamPool;
 use crate::rooms::{Rooms, SendError, publish};
@@ -366,6 +366,7 @@ pub(crate) fn start(
         udp_places: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         workers,
+        pulse: Pulse::new(workers),
         first_generation: u32::from_le_bytes(random_bytes()?),
         config,
     });

@@ -18,7 +18,7 @@ use crate::config::{Config, Limits, ListenerConfig, Span};
 use crate::event::BoundAddress;
 use crate::exec::House;
 use crate::http::{Pipeline, Router};
-use crate::lifecycle::{Clock, Phase};
+use crate::lifecycle::{Clock, Phase, Pulse};
 use crate::listener::Admission;
 use crate::message::Message;
 use crate::proxy::UpstreamPool;
@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     /// A worker failed, which ended the gateway.
     pub(crate) failed: AtomicBool,
     pub(crate) workers: u16,
+    pub(crate) pulse: Pulse,
     /// Where the workers begin to count sessions: client ids of another run are not seen again.
     pub(crate) first_generation: u32,
 }

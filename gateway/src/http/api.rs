@@ -1,4 +1,4 @@
-//! The parts of the API that look: rooms, members, connections, counters, health.
+//! The parts of the API that look: rooms, members, connections, counters.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::body::ResponseBody;
 use super::problem::{Answer, Problem, json, with_type};
 use super::service::Call;
-use crate::lifecycle::{Clock, Phase};
+use crate::lifecycle::Clock;
 use crate::session::{ClientId, CloseReason};
 use crate::worker::{ConnectionInfo, Control};
 
@@ -247,25 +247,4 @@ pub(super) fn acme_challenge(call: &Call) -> Result<Answer, Problem> {
         "application/octet-stream",
         text.to_string(),
     ))
-}
-
-/// `GET /healthz`: the process answers.
-pub(super) fn health() -> Answer {
-    with_type(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
-}
-
-/// `GET /readyz`: whether new work should be sent here.
-pub(super) fn ready(call: &Call) -> Answer {
-    let phase = call.connection.worker.shared.phase();
-    let status = match phase {
-        Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::Draining | Phase::Closing | Phase::Stopped => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-    };
-    with_type(
-        status,
-        "text/plain; charset=utf-8",
-        format!("{}\n", phase.as_str()),
-    )
 }

@@ -15,6 +15,7 @@ mod event_stream;
 mod files;
 mod h1;
 mod h2;
+mod health;
 mod message;
 mod origin;
 mod page;

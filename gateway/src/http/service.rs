@@ -14,7 +14,7 @@ use super::body::{CollectError, RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
-use super::{api, custom, emit, event_stream, files, message, origin, page, upgrade};
+use super::{api, custom, emit, event_stream, files, health, message, origin, page, upgrade};
 use crate::config::{Protocol, Route};
 use crate::event::BoundAddress;
 
@@ -129,14 +129,14 @@ pub(super) async fn dispatch(
         Target::Emit => emit::emit(call).await,
         Target::Events => event_stream::open(&call),
         Target::AcmeChallenge => api::acme_challenge(&call),
-        Target::Health => Ok(api::health()),
+        Target::Health => Ok(health::health(&call)),
         Target::Home => Ok(page::home()),
         Target::Members => api::members(&call),
         Target::Messages => message::read(&call).await,
         Target::Metrics => Ok(api::metrics(&call)),
         Target::OpenApi => Ok(page::openapi()),
         Target::Publish => message::publish(call).await,
-        Target::Ready => Ok(api::ready(&call)),
+        Target::Ready => Ok(health::ready(&call)),
         Target::Rooms => api::rooms(&call),
         Target::Static(prefix) => serve_file(&call, prefix).await,
         Target::Stats => Ok(api::stats(&call)),

@@ -5,10 +5,12 @@
 //! reads the time; the hub and the codecs are told it. Next file to read: `scope.rs`.
 
 mod clock;
+mod pulse;
 mod scope;
 mod signal;
 
 pub(crate) use clock::Clock;
+pub(crate) use pulse::Pulse;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Asked, Signals};
 

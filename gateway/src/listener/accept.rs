@@ -89,6 +89,8 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
             }
             Err(error) if is_exhaustion(&error) => {
                 door.worker.count(Id::AcceptErrors);
+                let shared = &door.worker.shared;
+                shared.pulse.exhaust(shared.clock.now_ms());
                 if !exhausted {
                     exhausted = true;
                     tracing::error!(%error, "cannot accept; pausing until descriptors are free");

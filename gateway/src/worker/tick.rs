@@ -77,6 +77,7 @@ impl Core {
         self.lane.record(Id::WorkerLagMicros, late_us);
         self.tick.due_ms = self.now_ms + TICK_MS;
         self.tick.ticks += 1;
+        self.shared.pulse.tick(self.worker.0, self.now_ms);
         self.look_around();
         self.expire_requests();
         self.drain_some();

@@ -1,13 +1,16 @@
 //! Figures that must be true: gauges after every kind of ending, what is counted apart per listener
 //! and room, and histograms, all against what the clients themselves did.
 
+use std::time::Duration;
+
 use http::Method;
 use roomwire::config::{ByteSize, RoomPattern, Span};
 use roomwire_metrics::{BlockKind, Snapshot};
 use roomwire_tests::{
-    EventStream, GatewayOptions, PATIENCE, TestGateway, eventually, find_program, frame,
+    EventStream, GatewayOptions, PATIENCE, TestGateway, eventually, find_program, frame, pass,
     run_program, skipped,
 };
+use tokio::time::timeout;
 
 fn block(snapshot: &Snapshot, kind: BlockKind, label: &str, figure: &str) -> u64 {
     let mut blocks = snapshot.blocks.iter();
@@ -378,5 +381,59 @@ async fn prometheus_own_parser_takes_what_is_exposed() {
                 "{name}: no {family} in {families}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_makes_the_gateway_unhealthy() {
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = std::sync::Mutex::new(held);
+    let gateway = GatewayOptions::new()
+        .build(|builder| {
+            builder.on("join", move |_| {
+                // Ends with an error when the test lets go of the other end.
+                held.lock().unwrap().recv().unwrap_or_default();
+            })
+        })
+        .start();
+    let mut connections = Vec::new();
+    for _ in 0..32 {
+        let mut http = gateway.http1().await;
+        assert_eq!(http.get("/healthz").await.text(), "ok\n");
+        connections.push(http);
+    }
+    // Blocks the worker that it is on, and the connections that are on the same one.
+    let mut member = gateway.lines().await;
+    member.send("{\"type\":\"join\",\"room\":\"room\"}").await;
+    let mut on_the_other = None;
+    for mut http in connections {
+        if timeout(Duration::from_secs(1), http.get("/readyz"))
+            .await
+            .is_ok()
+        {
+            on_the_other = Some(http);
+            break;
+        }
+    }
+    let mut http = on_the_other.expect("not all connections are on one worker");
+    let answer = loop {
+        let answer = http.get("/healthz").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        pass(Duration::from_millis(50)).await;
+    };
+    assert_eq!(answer.status, 503);
+    let text = answer.text();
+    assert!(
+        text.starts_with("worker ") && text.contains("hangs for 5 s"),
+        "{text}"
+    );
+    drop(release);
+    loop {
+        if http.get("/healthz").await.status == 200 {
+            break;
+        }
+        pass(Duration::from_millis(50)).await;
     }
 }
