@@ -123,7 +123,7 @@ pub(crate) async fn serve_connection(
     let patience = worker.shared.config.limits.handshake_timeout.get();
     let deadline = Instant::now() + patience;
     let opened = tokio::select! {
-        opened = open(&door, stream, deadline) => opened,
+        opened = Box::pin(open(&door, stream, deadline)) => opened,
         () = draining(&worker) => return,
     };
     match opened {
@@ -316,8 +316,8 @@ async fn serve(
         id,
     };
     match version {
-        Version::Http1 => super::h1::serve(&connection, stream).await,
-        Version::Http2 => super::h2::serve(&connection, stream).await,
+        Version::Http1 => Box::pin(super::h1::serve(&connection, stream)).await,
+        Version::Http2 => Box::pin(super::h2::serve(&connection, stream)).await,
     }
 }
 

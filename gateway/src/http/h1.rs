@@ -70,13 +70,15 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
         let connection = Rc::clone(connection);
         let answering = watch.begin();
         let refusal = screen.refusal_of(requests.replace(requests.get() + 1));
-        async move {
+        // hyper keeps room for this future as long as the connection lasts: boxed, only as long as
+        // the request does. The same goes for the connection's own phases in `connection.rs`.
+        Box::pin(async move {
             let answer = answer(&connection, request, refusal).await;
             Ok::<_, Infallible>(answer.map(|body| Watched {
                 body,
                 _answering: answering,
             }))
-        }
+        })
     });
     let max_header = limits.max_header.as_usize();
     let screened = Screened::new(
