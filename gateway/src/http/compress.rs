@@ -22,17 +22,16 @@ use super::body::ResponseBody;
 use super::connection::Connection;
 use super::problem::Answer;
 
-/// Those first that cost least where the client wants none more than another: on this project's pages
-/// zstd at level 1 took a third of what brotli took at level 4, for about the same size.
+/// Those first that are meant to cost the server least, where the client wants none more than another.
 const PREFERRED: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
 
-/// Bytes compressed in one go; about half a millisecond with the slowest coding.
+/// Bytes compressed in one go. Chosen: small enough that the worker's other tasks have their turn.
 const PIECE: usize = 16 * 1024;
 
-/// Compressors at work on one worker. Chosen: 64 MiB at the most, a megabyte for each.
+/// Compressors at work on one worker. Chosen: some 64 MiB, taking each for a megabyte.
 const MAX_AT_WORK: usize = 64;
 
-/// Levels that take about as long as sending what they save. Brotli's window is 2^18 bytes.
+/// Low levels, because answers are compressed as they are sent. Brotli's window is 2^18 bytes.
 const ZSTD_LEVEL: i32 = 1;
 const BROTLI_LEVEL: u32 = 4;
 const BROTLI_WINDOW: u32 = 18;
