@@ -106,6 +106,9 @@ impl fmt::Debug for Gateway {
 pub struct Drained {
     /// Sessions that were cut because the deadline or a second signal came.
     pub cut: u64,
+    /// Workers that did not end within 5 s after that, because a listener or a route holds them up.
+    /// Their threads, and the sessions on them, last until it returns or the process ends.
+    pub left_behind: usize,
 }
 
 impl Gateway {
@@ -250,7 +253,7 @@ impl Gateway {
             }
         })?;
         let drained = self.finish();
-        if self.shared.failed.load(Ordering::Relaxed) {
+        if self.shared.failed.load(Ordering::Relaxed) || drained.left_behind > 0 {
             return Err(StartError::Worker);
         }
         Ok(drained)
@@ -269,11 +272,7 @@ impl Gateway {
         self.shared.advance(Phase::Closing);
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        for worker in workers {
-            if worker.join().is_err() {
-                tracing::error!("a worker panicked at its very end");
-            }
-        }
+        let left_behind = join_all(workers);
         let keeper = self
             .keeper
             .lock()
@@ -288,7 +287,7 @@ impl Gateway {
             .value("session_close_shutdown_cut_total")
             .unwrap_or(0);
         self.shared.page.set_stopped();
-        Drained { cut }
+        Drained { cut, left_behind }
     }
 }
 
@@ -296,6 +295,30 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Waits for the workers' ends and tells how many did not come. A thread cannot be ended from
+/// outside, and waiting for one that hangs would keep the process from ever ending.
+fn join_all(workers: Vec<JoinHandle<()>>) -> usize {
+    let deadline = Instant::now() + END_WITHIN;
+    let mut left_behind = 0;
+    for worker in workers {
+        while !worker.is_finished() && Instant::now() < deadline {
+            thread::sleep(LOOK);
+        }
+        if !worker.is_finished() {
+            left_behind += 1;
+        } else if worker.join().is_err() {
+            tracing::error!("a worker panicked at its very end");
+        }
+    }
+    if left_behind > 0 {
+        tracing::error!(
+            workers = left_behind,
+            "workers that a listener or a route holds up are left behind"
+        );
+    }
+    left_behind
 }
 
 /// A site whose directory is not there would be a site of 404s.
@@ -319,6 +342,13 @@ fn check_sites(config: &Config) -> Result<(), StartError> {
 
 /// How often a drain looks whether it is done.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long workers may take to end once everything is cut. Chosen: after as long without a turn a
+/// worker counts as hanging.
+const END_WITHIN: Duration = Duration::from_millis(roomwire_metrics::STALLED_AFTER_MS);
+
+/// How often one that ends is looked at. Chosen: it takes one turn, which is less.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Binds, opens the page, starts the workers and waits until they serve.
 pub(crate) fn start(

@@ -1,16 +1,19 @@
 //! Figures that must be true: gauges after every kind of ending, what is counted apart per listener
 //! and room, and histograms, all against what the clients themselves did.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use http::Method;
 use roomwire::config::{ByteSize, RoomPattern, Span};
 use roomwire_metrics::{BlockKind, Snapshot};
 use roomwire_tests::{
-    EventStream, GatewayOptions, PATIENCE, TestGateway, eventually, find_program, frame, pass,
-    run_program, skipped,
+    EventStream, GatewayOptions, Http, PATIENCE, TestGateway, eventually, find_program, frame,
+    pass, run_program, skipped, within,
 };
-use tokio::time::timeout;
 
 fn block(snapshot: &Snapshot, kind: BlockKind, label: &str, figure: &str) -> u64 {
     let mut blocks = snapshot.blocks.iter();
@@ -384,18 +387,44 @@ async fn prometheus_own_parser_takes_what_is_exposed() {
     }
 }
 
-#[tokio::test]
-async fn a_worker_that_hangs_makes_the_gateway_unhealthy() {
-    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-    let held = std::sync::Mutex::new(held);
+/// A gateway with a listener that holds up the worker of whoever joins, until the other end goes, and
+/// whether it does now.
+fn held_up_by_joining() -> (TestGateway, SyncSender<()>, Arc<AtomicBool>) {
+    let (release, held) = sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let holds = Arc::new(AtomicBool::new(false));
+    let tells = Arc::clone(&holds);
     let gateway = GatewayOptions::new()
         .build(|builder| {
             builder.on("join", move |_| {
+                tells.store(true, Ordering::Relaxed);
                 // Ends with an error when the test lets go of the other end.
                 held.lock().unwrap().recv().unwrap_or_default();
             })
         })
         .start();
+    (gateway, release, holds)
+}
+
+/// Asks until the answer has this status, and gives its text.
+async fn health_becomes(http: &mut Http, status: u16) -> String {
+    within("another state of health", async {
+        loop {
+            let answer = http.get("/healthz").await;
+            if answer.status == status {
+                return answer.text().to_owned();
+            }
+            pass(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_makes_the_gateway_unhealthy() {
+    let (gateway, release, _) = held_up_by_joining();
+    // What is declared last goes first: a test that fails must not leave the worker held up.
+    let release = release;
     let mut connections = Vec::new();
     for _ in 0..32 {
         let mut http = gateway.http1().await;
@@ -405,35 +434,41 @@ async fn a_worker_that_hangs_makes_the_gateway_unhealthy() {
     // Blocks the worker that it is on, and the connections that are on the same one.
     let mut member = gateway.lines().await;
     member.send("{\"type\":\"join\",\"room\":\"room\"}").await;
-    let mut on_the_other = None;
-    for mut http in connections {
-        if timeout(Duration::from_secs(1), http.get("/readyz"))
-            .await
-            .is_ok()
-        {
-            on_the_other = Some(http);
-            break;
-        }
-    }
-    let mut http = on_the_other.expect("not all connections are on one worker");
-    let answer = loop {
-        let answer = http.get("/healthz").await;
-        if answer.status != 200 {
-            break answer;
-        }
-        pass(Duration::from_millis(50)).await;
-    };
-    assert_eq!(answer.status, 503);
-    let text = answer.text();
-    assert!(
-        text.starts_with("worker ") && text.contains("hangs for 5 s"),
-        "{text}"
-    );
+    let asked = connections.into_iter().map(|mut http| {
+        Box::pin(async move {
+            // Not the first answer counts, which may come before the join is read.
+            health_becomes(&mut http, 503).await;
+            http
+        })
+    });
+    let (mut http, ..) = select_all(asked).await;
+    let text = health_becomes(&mut http, 503).await;
+    let seconds = text
+        .strip_prefix("worker ")
+        .and_then(|text| text.split_once(" hangs for "))
+        .and_then(|(_, text)| text.strip_suffix(" s\n"));
+    let seconds: Option<u64> = seconds.and_then(|seconds| seconds.parse().ok());
+    assert!(seconds.is_some_and(|seconds| seconds >= 5), "{text}");
     drop(release);
-    loop {
-        if http.get("/healthz").await.status == 200 {
-            break;
-        }
-        pass(Duration::from_millis(50)).await;
-    }
+    health_becomes(&mut http, 200).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_worker_that_hangs() {
+    let (gateway, release, holds) = held_up_by_joining();
+    let release = release;
+    let mut member = gateway.lines().await;
+    member.send("{\"type\":\"join\",\"room\":\"room\"}").await;
+    eventually(PATIENCE, || {
+        holds
+            .load(Ordering::Relaxed)
+            .then_some(())
+            .ok_or("it was not called")
+    })
+    .await;
+    gateway.begin_shutdown();
+    gateway.begin_shutdown();
+    let drained = gateway.drain().await;
+    assert_eq!(drained.left_behind, 1, "the one that is held up");
+    drop(release);
 }
