@@ -202,21 +202,28 @@ impl Arena {
         self.log.get(burst.range()).unwrap_or_default()
     }
 
-    /// Adds a logged frame to a burst. False, and nothing changed, where it does not follow the
-    /// burst's last frame, or the burst would be more than an outbox may hold.
-    pub(crate) fn grow(&self, burst: &mut Burst, index: u32, limits: &OutboxLimits) -> bool {
+    /// Adds `count` frames of the log, from `index` on, to a burst. False, and nothing changed, where
+    /// they do not follow the burst's last frame, or the burst would be more than an outbox may hold.
+    pub(crate) fn grow(
+        &self,
+        burst: &mut Burst,
+        index: u32,
+        count: u32,
+        limits: &OutboxLimits,
+    ) -> bool {
         let first = if burst.is_empty() { index } else { burst.first };
-        if first + burst.count != index {
+        if first + burst.count != index || count == 0 {
             return false;
         }
-        let (Some(begin), Some(end)) = (self.logged(first), self.logged(index)) else {
+        let (Some(begin), Some(end)) = (self.logged(first), self.logged(index + count - 1)) else {
             return false;
         };
         let bytes = end.before - begin.before + end.frame.len() as u64;
-        let fits = burst.len() < limits.max_messages && bytes <= limits.max_bytes as u64;
+        let frames = burst.len() + count as usize;
+        let fits = frames <= limits.max_messages && bytes <= limits.max_bytes as u64;
         if fits {
             burst.first = first;
-            burst.count += 1;
+            burst.count += count;
         }
         fits
     }
@@ -366,15 +373,18 @@ mod tests {
         let frames = [&b"ab"[..], b"cd", b"ef"].map(|bytes| log(&mut arena, bytes));
         let mut burst = Burst::default();
         assert!(
-            arena.grow(&mut burst, frames[1], &LIMITS),
+            arena.grow(&mut burst, frames[1], 1, &LIMITS),
             "it may begin anywhere"
         );
-        assert!(arena.grow(&mut burst, frames[2], &LIMITS));
+        assert!(arena.grow(&mut burst, frames[2], 1, &LIMITS));
         assert!(
-            !arena.grow(&mut burst, frames[0], &LIMITS),
+            !arena.grow(&mut burst, frames[0], 1, &LIMITS),
             "it goes forward"
         );
-        assert!(!arena.grow(&mut burst, frames[2], &LIMITS), "one at a time");
+        assert!(
+            !arena.grow(&mut burst, frames[2], 1, &LIMITS),
+            "one at a time"
+        );
         arena.seal();
         assert_eq!(
             (arena.bytes_of(burst), burst.len()),
@@ -388,16 +398,16 @@ mod tests {
         let mut burst = Burst::default();
         for frame in [&b"aaaaa"[..], b"bbbb"] {
             let index = log(&mut arena, frame);
-            assert!(arena.grow(&mut burst, index, &LIMITS));
+            assert!(arena.grow(&mut burst, index, 1, &LIMITS));
         }
         let long = log(&mut arena, b"cc");
-        assert!(!arena.grow(&mut burst, long, &LIMITS), "11 bytes");
+        assert!(!arena.grow(&mut burst, long, 1, &LIMITS), "11 bytes");
         let mut burst = Burst::default();
         for index in 0..3 {
-            arena.grow(&mut burst, index, &LIMITS);
+            arena.grow(&mut burst, index, 1, &LIMITS);
         }
         let fourth = log(&mut arena, b"");
-        assert!(!arena.grow(&mut burst, fourth, &LIMITS), "four frames");
+        assert!(!arena.grow(&mut burst, fourth, 1, &LIMITS), "four frames");
     }
 
     #[test]
@@ -410,7 +420,7 @@ mod tests {
         let mut burst = Burst::default();
         for _ in 0..2 {
             let index = log(&mut arena, &[7; CHUNK_BYTES]);
-            assert!(arena.grow(&mut burst, index, &limits));
+            assert!(arena.grow(&mut burst, index, 1, &limits));
         }
         arena.seal();
         assert_eq!(arena.bytes_of(burst), None);

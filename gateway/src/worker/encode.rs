@@ -25,6 +25,23 @@ pub(crate) enum Form<'a> {
 /// What framing adds to a message's JSON at most, server-sent events' id line being the longest.
 pub(crate) const FRAMING_BYTES: usize = 64;
 
+/// Encodes a run for a framing, each once, unless it has been: they follow each other in the log of its
+/// arena. Returns the place of the first.
+pub(crate) fn log_run(run: &mut [Encoded<'_>], framing: Framing, output: &mut Output) -> u32 {
+    let Some((first, others)) = run.split_first_mut() else {
+        return 0;
+    };
+    if let Some(place) = first.shared[framing.index()] {
+        return place;
+    }
+    let place = first.log(framing, output);
+    for (next, other) in (place + 1..).zip(others) {
+        let logged = other.log(framing, output);
+        debug_assert_eq!(logged, next, "a run is logged as one");
+    }
+    place
+}
+
 /// The encoded forms of one thing.
 #[derive(Debug)]
 pub(crate) struct Encoded<'a> {
@@ -32,7 +49,7 @@ pub(crate) struct Encoded<'a> {
     form: Form<'a>,
     max_datagram: usize,
     origin: Option<Origin>,
-    /// Places in the logs of the framings' arenas.
+    /// Places in the logs of the framings' arenas; all of a run have one, or none.
     shared: [Option<u32>; Framing::COUNT],
     detached: [Option<Slice>; Framing::COUNT],
 }
@@ -55,11 +72,14 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// The place in the log of the framing's arena, for sessions that will be flushed in this turn.
-    pub(crate) fn shared(&mut self, framing: Framing, output: &mut Output) -> u32 {
-        if let Some(index) = self.shared[framing.index()] {
-            return index;
-        }
+    /// Where it comes from, if it is a room's message.
+    pub(crate) const fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    /// Encodes it into the framing's arena, for sessions that will be flushed in this turn. Returns
+    /// its place in the arena's log.
+    fn log(&mut self, framing: Framing, output: &mut Output) -> u32 {
         let Output {
             arenas, deflater, ..
         } = output;

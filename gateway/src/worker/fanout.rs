@@ -1,6 +1,8 @@
 //! From the hub's inbox to outboxes: whatever goes to many members is encoded once per wire, and
 //! members queue a slice of it. Next file to read: `encode.rs`.
 
+use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 
 use roomwire_hub::{
@@ -9,9 +11,10 @@ use roomwire_hub::{
 use roomwire_metrics::{BlockId, Id, LaneWriter};
 use roomwire_protocols::event::{self, MemberView};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::core::{HubDelivery, Output};
-use super::encode::{Encoded, Form};
+use super::encode::{Encoded, Form, log_run};
 use super::{Control, Core};
 use crate::message::Message;
 use crate::session::{ClientId, CloseReason, Framing, Io, Session, TaskSide};
@@ -36,10 +39,10 @@ pub(crate) fn cost(delivery: &HubDelivery) -> usize {
 }
 
 impl Core {
-    /// Carries out one delivery from the inbox.
+    /// Carries out one delivery from the inbox that is no room's message.
     pub(crate) fn deliver(&mut self, delivery: HubDelivery) {
         match delivery {
-            Delivery::Message(message) => self.fan_out(&message),
+            Delivery::Message(message) => self.fan_out(slice::from_ref(&message)),
             Delivery::Presence {
                 room,
                 member,
@@ -59,36 +62,59 @@ impl Core {
         }
     }
 
-    /// Queues a message for every session of this worker that shall get it.
-    fn fan_out(&mut self, message: &RoomMessage<Arc<Message>>) {
-        let room = &message.room;
-        let origin = Origin {
-            room: room.id,
-            offset: message.offset,
-            slow: room.slow,
+    /// Queues messages of one room, which follow each other there, for every session of this worker
+    /// that shall get them. The room is walked once for all of them.
+    pub(crate) fn fan_out(&mut self, run: &[RoomMessage<Arc<Message>>]) {
+        let Some(first) = run.first() else {
+            return;
         };
+        let room = &first.room;
         let mut json = std::mem::take(&mut self.output.scratch);
         json.clear();
-        event::message(&mut json, &message.message.view(&room.name, message.offset));
-        let form = Form::Message(message);
-        let delivered = self.give_all(&json, form, Some(origin), |seats, give| {
-            seats.fan_out(message, give);
+        let mut bytes = 0;
+        let mut ends: SmallVec<[usize; 1]> = SmallVec::with_capacity(run.len());
+        for message in run {
+            event::message(&mut json, &message.message.view(&room.name, message.offset));
+            ends.push(json.len());
+            bytes += message.message.data().len() as u64;
+        }
+        let mut begin = 0;
+        let encoded = run.iter().zip(ends).map(|(message, end)| {
+            let origin = Origin {
+                room: room.id,
+                offset: message.offset,
+                slow: room.slow,
+            };
+            let json = json.get(begin..end).unwrap_or_default();
+            begin = end;
+            self.encoded(json, Form::Message(message), Some(origin))
         });
+        let mut encoded: SmallVec<[Encoded<'_>; 1]> = encoded.collect();
+        let delivered = self.give_all(&mut encoded, |seats, give| {
+            seats.fan_out_run(run, give);
+        });
+        drop(encoded);
         self.output.scratch = json;
-        self.lane.increment(Id::HubMessages);
+        let count = run.len() as u64;
+        self.lane.add(Id::HubMessages, count);
         self.lane.add(Id::HubDeliveries, delivered);
         let block = self.shared.page.rooms_block(usize::from(room.class));
-        let bytes = message.message.data().len() as u64;
-        self.lane.block_add(block, BlockId::RoomsPublishes, 1);
+        self.lane.block_add(block, BlockId::RoomsPublishes, count);
         self.lane.block_add(block, BlockId::RoomsBytes, bytes);
         self.lane
             .block_add(block, BlockId::RoomsDeliveries, delivered);
         // Messages of one turn follow each other, so this stays short.
-        let taken_us = message.message.taken_us();
-        match self.unflushed.last_mut() {
-            Some((at, count)) if *at == taken_us => *count += 1,
-            _ => self.unflushed.push((taken_us, 1)),
+        for message in run {
+            let taken_us = message.message.taken_us();
+            match self.unflushed.last_mut() {
+                Some((at, count)) if *at == taken_us => *count += 1,
+                _ => self.unflushed.push((taken_us, 1)),
+            }
         }
+    }
+
+    fn encoded<'a>(&self, json: &'a [u8], form: Form<'a>, origin: Option<Origin>) -> Encoded<'a> {
+        Encoded::new(json, form, origin, self.shared.bounds.max_udp_datagram)
     }
 
     fn fan_out_presence(
@@ -120,8 +146,9 @@ impl Core {
             }
         };
         let text = format!("{who} {what} {}", room.name);
-        self.give_all(&json, Form::Notice(&text), None, |seats, give| {
-            seats.fan_out_presence(room, member.id, sequence, give);
+        let mut encoded = [self.encoded(&json, Form::Notice(&text), None)];
+        self.give_all(&mut encoded, |seats, give| {
+            seats.fan_out_presence(room, member.id, sequence, |slot| give(slot, 0..1));
         });
     }
 
@@ -137,25 +164,24 @@ impl Core {
         // A person cannot reply; saying so is kinder than silence.
         let text = format!("{} asks {} (replies need a client)", ask.from, room.name);
         let asker = ask.client.member();
-        let asked = self.give_all(&json, Form::Notice(&text), None, |seats, give| {
+        let mut encoded = [self.encoded(&json, Form::Notice(&text), None)];
+        let asked = self.give_all(&mut encoded, |seats, give| {
             seats.fan_out_members(room, sequence, |slot, member| {
                 if member != asker {
-                    give(slot);
+                    give(slot, 0..1);
                 }
             });
         });
         self.lane.add(Id::RequestsPushed, asked);
     }
 
-    /// Gives one thing to every session that `walk` names; returns to how many. Never waits: a
-    /// session that cannot take it is ended after the walk, because ending it changes the seats
-    /// that are being walked.
+    /// Gives things to every session that `walk` names, each those in a range; returns how many it
+    /// gave in all. Never waits: a session that cannot take something is ended after the walk,
+    /// because ending it changes the seats that are being walked.
     fn give_all(
         &mut self,
-        json: &[u8],
-        form: Form<'_>,
-        origin: Option<Origin>,
-        walk: impl FnOnce(&mut super::core::RoomSeats, &mut dyn FnMut(u32)),
+        run: &mut [Encoded<'_>],
+        walk: impl FnOnce(&mut super::core::RoomSeats, &mut dyn FnMut(u32, Range<usize>)),
     ) -> u64 {
         let Self {
             seats,
@@ -170,12 +196,11 @@ impl Core {
             output,
             lane,
             limits: &shared.bounds.outbox,
-            encoded: Encoded::new(json, form, origin, shared.bounds.max_udp_datagram),
-            origin,
+            run,
             given: 0,
             overflowed: Vec::new(),
         };
-        walk(seats, &mut |slot| giving.give(slot));
+        walk(seats, &mut |slot, range| giving.give(slot, range));
         let Giving {
             given, overflowed, ..
         } = giving;
@@ -186,25 +211,24 @@ impl Core {
     }
 }
 
-/// One thing on its way to many sessions.
-struct Giving<'a> {
+/// Things on their way to many sessions.
+struct Giving<'a, 'e> {
     sessions: &'a mut Slab<Session>,
     output: &'a mut Output,
     lane: &'a LaneWriter,
     limits: &'a OutboxLimits,
-    encoded: Encoded<'a>,
-    origin: Option<Origin>,
+    run: &'a mut [Encoded<'e>],
     given: u64,
     overflowed: Vec<u32>,
 }
 
-impl Giving<'_> {
-    fn give(&mut self, slot: u32) {
+impl Giving<'_, '_> {
+    fn give(&mut self, slot: u32, range: Range<usize>) {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
         let framing = session.framing;
-        let frame = match framing {
+        match framing {
             Framing::None | Framing::WebSocketEcho => return,
             Framing::Notify => {
                 if let Io::Task(side) = &session.io {
@@ -213,37 +237,56 @@ impl Giving<'_> {
                 }
                 return;
             }
-            _ if session.stalled_ms.is_some() => {
-                self.encoded.detached(framing, &mut self.output.deflater)
+            _ => {}
+        }
+        let stalled = session.stalled_ms.is_some();
+        let mut place = 0;
+        if !stalled {
+            // Neither can be more than a batch of the inbox.
+            place = log_run(self.run, framing, self.output)
+                + u32::try_from(range.start).unwrap_or(u32::MAX);
+            let count = u32::try_from(range.len()).unwrap_or(u32::MAX);
+            let arena = self.output.arenas.of(framing);
+            if session.outbox.is_empty()
+                && framing.is_stream()
+                && arena.grow(&mut session.burst, place, count, self.limits)
+            {
+                self.given += u64::from(count);
+                return self.output.touch(slot, session);
             }
-            _ => {
-                let index = self.encoded.shared(framing, self.output);
-                let arena = self.output.arenas.of(framing);
-                if session.outbox.is_empty()
-                    && framing.is_stream()
-                    && arena.grow(&mut session.burst, index, self.limits)
-                {
-                    self.given += 1;
-                    return self.output.touch(slot, session);
-                }
-                match arena.logged(index) {
-                    Some(logged) => logged.frame.clone(),
-                    None => return,
-                }
-            }
-        };
-        let bytes = frame.len();
-        if bytes == 0 {
-            return;
         }
         self.output.settle(session, self.limits);
-        match session.outbox.push(frame, bytes, self.origin, self.limits) {
-            Push::Queued => self.given += 1,
-            Push::Dropped(frames) => {
-                self.given += 1;
-                self.lane.add(Id::OutboxDropped, frames as u64);
+        let places = place..;
+        for (encoded, place) in self
+            .run
+            .get_mut(range)
+            .unwrap_or_default()
+            .iter_mut()
+            .zip(places)
+        {
+            let origin = encoded.origin();
+            let frame = if stalled {
+                encoded.detached(framing, &mut self.output.deflater)
+            } else if let Some(logged) = self.output.arenas.of(framing).logged(place) {
+                logged.frame.clone()
+            } else {
+                continue;
+            };
+            let bytes = frame.len();
+            if bytes == 0 {
+                continue;
             }
-            Push::Overflow => self.overflowed.push(slot),
+            match session.outbox.push(frame, bytes, origin, self.limits) {
+                Push::Queued => self.given += 1,
+                Push::Dropped(frames) => {
+                    self.given += 1;
+                    self.lane.add(Id::OutboxDropped, frames as u64);
+                }
+                Push::Overflow => {
+                    self.overflowed.push(slot);
+                    break;
+                }
+            }
         }
         self.output.touch(slot, session);
     }

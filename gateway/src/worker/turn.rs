@@ -7,11 +7,15 @@
 //! Nothing in a turn waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use roomwire_hub::{Delivery, RoomMessage};
 use roomwire_metrics::Id;
 
 use super::Core;
+use super::core::HubDelivery;
 use super::fanout::cost;
+use crate::message::Message;
 use crate::session::{CloseReason, Io, Stage};
 
 /// Deliveries fanned out between two flushes. Half of `max_outbox_messages` bounds it further, so
@@ -159,16 +163,7 @@ impl Core {
         for _ in 0..BATCHES_PER_TURN {
             let inbox = self.shared.hub.inbox(self.worker);
             more = inbox.drain(batch, &mut deliveries) == batch;
-            let mut queued_bytes = 0;
-            for delivery in deliveries.drain(..) {
-                let bytes = cost(&delivery);
-                queued_bytes += bytes;
-                if queued_bytes > self.shared.bounds.outbox_half_bytes {
-                    self.flush_touched();
-                    queued_bytes = bytes;
-                }
-                self.deliver(delivery);
-            }
+            self.deliver_all(&mut deliveries);
             self.flush_touched();
             self.record_latency();
             if !more {
@@ -180,5 +175,49 @@ impl Core {
         }
         self.inbox = deliveries;
         more
+    }
+
+    /// Delivers in order, what is of one room in one go. Flushes before more is queued than half of
+    /// what an outbox takes.
+    fn deliver_all(&mut self, deliveries: &mut Vec<HubDelivery>) {
+        let max_bytes = self.shared.bounds.outbox_half_bytes;
+        let mut run = Vec::new();
+        let mut queued_bytes = 0;
+        let mut deliveries = deliveries.drain(..).peekable();
+        while let Some(delivery) = deliveries.next() {
+            let mut bytes = cost(&delivery);
+            if queued_bytes + bytes > max_bytes {
+                self.flush_touched();
+                queued_bytes = 0;
+            }
+            queued_bytes += bytes;
+            let message = match delivery {
+                Delivery::Message(message) => message,
+                other => {
+                    self.deliver(other);
+                    continue;
+                }
+            };
+            run.push(message);
+            while let Some(next) = deliveries.next_if(|next| {
+                bytes = cost(next);
+                follows(&run, next) && queued_bytes + bytes <= max_bytes
+            }) {
+                queued_bytes += bytes;
+                if let Delivery::Message(message) = next {
+                    run.push(message);
+                }
+            }
+            self.fan_out(&run);
+            run.clear();
+        }
+    }
+}
+
+/// Whether a delivery is a message of the run's room.
+fn follows(run: &[RoomMessage<Arc<Message>>], next: &HubDelivery) -> bool {
+    match (run.last(), next) {
+        (Some(last), Delivery::Message(next)) => last.room.id == next.room.id,
+        _ => false,
     }
 }

@@ -220,3 +220,79 @@ fn dropping_the_seats_leaves_every_room() {
     drop(seats);
     assert_eq!((hub.stats().rooms, hub.stats().patterns), (0, 0));
 }
+
+/// Drains the inbox as runs of one room each: slot and message, in the order of the calls.
+fn deliver_in_runs(hub: &TestHub, seats: &mut Seats<u32, ()>) -> Vec<(u32, u32)> {
+    let mut drained = Vec::new();
+    hub.inbox(WorkerId(0)).drain(usize::MAX, &mut drained);
+    let messages: Vec<_> = drained
+        .into_iter()
+        .filter_map(|delivery| match delivery {
+            Delivery::Message(message) => Some(message),
+            _ => None,
+        })
+        .collect();
+    let mut received = Vec::new();
+    for run in messages.chunk_by(|one, next| one.room.id == next.room.id) {
+        seats.fan_out_run(run, |slot, range| {
+            assert!(!range.is_empty());
+            received.extend(run[range].iter().map(|message| (slot, message.message)));
+        });
+    }
+    received
+}
+
+#[test]
+fn a_run_reaches_whom_its_messages_reach_one_by_one_and_in_order() {
+    // With a pattern and without: the two walks differ.
+    for patterns in [&[][..], &["*"]] {
+        let both = [(); 2].map(|()| {
+            let hub = hub(HistoryLimits::default());
+            let mut seats = seats(&hub);
+            for slot in 0..3 {
+                join(&mut seats, slot, "a").expect("joined");
+            }
+            for pattern in patterns {
+                join(&mut seats, 5, pattern).expect("joined");
+            }
+            publish(&hub, "a", 1, None);
+            publish(&hub, "a", 2, Some(0));
+            join(&mut seats, 3, "a").expect("joined");
+            publish(&hub, "a", 3, Some(3));
+            publish(&hub, "b", 4, None);
+            publish(&hub, "a", 5, Some(0));
+            join(&mut seats, 4, "a").expect("joined");
+            publish(&hub, "a", 6, None);
+            (hub, seats)
+        });
+        let [(hub, mut seats), (other_hub, mut other_seats)] = both;
+        let one_by_one = deliver(&hub, &mut seats);
+        let mut in_runs = deliver_in_runs(&other_hub, &mut other_seats);
+        for slot in 0..6 {
+            let mine = in_runs.iter().filter(|(to, _)| *to == slot);
+            assert!(mine.is_sorted(), "in order for {slot}: {in_runs:?}");
+        }
+        in_runs.sort_unstable();
+        assert_eq!(in_runs, one_by_one);
+        let expected = [
+            (0, 1),
+            (0, 3),
+            (0, 6),
+            (1, 1),
+            (1, 2),
+            (1, 3),
+            (1, 5),
+            (1, 6),
+            (2, 1),
+            (2, 2),
+            (2, 3),
+            (2, 5),
+            (2, 6),
+            (3, 5),
+            (3, 6),
+            (4, 6),
+        ];
+        let of_the_room: Vec<_> = in_runs.into_iter().filter(|(slot, _)| *slot < 5).collect();
+        assert_eq!(of_the_room, expected);
+    }
+}
