@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite;
 
 use super::pool::Place;
 use crate::session::{CloseReason, Io, Stream, Wire};
-use crate::worker::Core;
+use crate::worker::{Core, READ_BYTES};
 
 /// Reads each way in one turn. Chosen: as for other sessions, 256 KiB before the next one is served.
 const READS_PER_TURN: usize = 4;
@@ -113,7 +113,7 @@ impl Core {
         } = &mut **proxied;
         let mut pump = Pump {
             cx: Context::from_waker(&session.waker),
-            buffer: read_buffer,
+            buffer: read_buffer.get_mut(..READ_BYTES).unwrap_or_default(),
             lane,
             now_ms: *now_ms,
             moved: 0,

@@ -217,7 +217,7 @@ fn send_burst(
         return false;
     };
     let mut cx = Context::from_waker(&session.waker);
-    let Poll::Ready(Ok(written)) = Pin::new(&mut *stream).poll_write(&mut cx, bytes) else {
+    let Poll::Ready(Ok(written)) = stream.poll_send(&mut cx, bytes) else {
         return false;
     };
     if written < bytes.len() {
@@ -232,7 +232,7 @@ fn send_burst(
     matches!(Pin::new(stream).poll_flush(&mut cx), Poll::Ready(Ok(())))
 }
 
-fn count_write(lane: &LaneWriter, block: Block, bytes: usize, frames: usize) {
+pub(super) fn count_write(lane: &LaneWriter, block: Block, bytes: usize, frames: usize) {
     lane.increment(Id::Writes);
     lane.add(Id::BytesOut, bytes as u64);
     lane.add(Id::FramesOut, frames as u64);
@@ -252,7 +252,7 @@ fn write_out(
         gather(outbox, &mut pieces);
         // One piece is the common case, and a plain write costs the kernel less.
         let wrote = match pieces.as_slice() {
-            [piece] => Pin::new(&mut *stream).poll_write(cx, piece),
+            [piece] => stream.poll_send(cx, piece),
             pieces => Pin::new(&mut *stream).poll_write_vectored(cx, pieces),
         };
         match wrote {

@@ -10,6 +10,7 @@ mod busy;
 mod control;
 mod core;
 mod deflater;
+mod echo;
 mod encode;
 mod fanout;
 mod flush;
@@ -38,7 +39,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::arena::{Arenas, Burst, Run, Slice};
 pub(crate) use self::control::{ConnectionInfo, Control};
-pub(crate) use self::core::{Core, NewSession};
+pub(crate) use self::core::{Core, NewSession, READ_BYTES};
 pub(crate) use self::flush::count_queue;
 pub(crate) use self::ready::{ReadyQueue, SlotWaker};
 use self::say::frame;

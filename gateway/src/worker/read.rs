@@ -9,16 +9,16 @@ use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
 use roomwire_protocols::frame;
 use roomwire_protocols::line::LineDecoder;
-use roomwire_protocols::websocket::deflate::Window;
-use roomwire_protocols::websocket::{self, Item, Opcode};
+use roomwire_protocols::websocket::{self, Item, Opcode, Violation};
 use tokio::io::AsyncWrite;
 
-use super::Core;
+use super::core::{ECHO_READ_BYTES, READ_BYTES};
+use super::{Core, Slice};
 use crate::config::Framing;
 use crate::session::{ChatState, CloseReason, Framed, Io, Stage, WebSocketCodec, Wire};
 
-/// Reads of one session in one turn. Chosen: with a 64 KiB buffer, 256 KiB before the next session
-/// has its turn.
+/// Reads of one session in one turn. Chosen: 256 KiB before the next session has its turn, and 1 MiB
+/// of who gets its messages back.
 const READS_PER_TURN: usize = 4;
 
 impl Core {
@@ -35,12 +35,16 @@ impl Core {
                 return self.pump(slot);
             }
             let listener = usize::from(session.listener);
+            let most = match session.wire {
+                Wire::WebSocketEcho(_) => ECHO_READ_BYTES,
+                _ => READ_BYTES,
+            };
             let Io::Stream(stream) = &mut session.io else {
                 return;
             };
             let mut buffer = std::mem::take(&mut self.read_buffer);
             let mut cx = Context::from_waker(&session.waker);
-            let read = stream.poll_read_into(&mut cx, &mut buffer);
+            let read = stream.poll_read_into(&mut cx, buffer.get_mut(..most).unwrap_or_default());
             match read {
                 Poll::Ready(Ok(0)) => self.input_ended(slot),
                 Poll::Ready(Ok(count)) => {
@@ -106,11 +110,8 @@ impl Core {
             _ if ending => input.len(),
             Wire::Lines(decoder) => self.feed_lines(slot, decoder, input),
             Wire::Chat(state) => self.feed_chat(slot, state, input),
-            Wire::WebSocket(codec) => self.feed_websocket(slot, codec, input, Speak::Rooms),
-            Wire::WebSocketEcho(codec) => {
-                let deflate = codec.deflate();
-                self.feed_websocket(slot, codec, input, Speak::Echo(deflate))
-            }
+            Wire::WebSocket(codec) => self.feed_websocket(slot, codec, input),
+            Wire::WebSocketEcho(codec) => self.feed_echo(slot, codec, input),
             Wire::Echo => self.echo(slot, input),
             Wire::Framed(framed) => self.feed_framed(slot, framed, input),
             Wire::Discard
@@ -182,7 +183,7 @@ impl Core {
     }
 
     /// Stops reading a session until its outbox is empty.
-    fn pause(&mut self, slot: u32) {
+    pub(super) fn pause(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
@@ -281,13 +282,7 @@ impl Core {
         consumed
     }
 
-    fn feed_websocket(
-        &mut self,
-        slot: u32,
-        codec: &mut WebSocketCodec,
-        input: &mut [u8],
-        speak: Speak,
-    ) -> usize {
+    fn feed_websocket(&mut self, slot: u32, codec: &mut WebSocketCodec, input: &mut [u8]) -> usize {
         let limits = self.shared.bounds.websocket;
         let mut consumed = 0;
         // The decoder is asked until it has nothing more, which is when it gives its buffer back.
@@ -302,13 +297,10 @@ impl Core {
                 }
                 Ok((used, Some(item))) => {
                     consumed += used;
-                    self.websocket_item(slot, &item, speak);
+                    self.websocket_item(slot, &item);
                 }
                 Err(violation) => {
-                    self.lane.increment(Id::WebsocketViolations);
-                    let reason = CloseReason::from_violation(violation.close_code());
-                    tracing::debug!(slot, violation = violation.reason(), "websocket violation");
-                    self.end_websocket(slot, reason, violation.close_code(), violation.reason());
+                    self.violated(slot, violation);
                     return input.len();
                 }
             }
@@ -316,42 +308,38 @@ impl Core {
         consumed
     }
 
-    fn websocket_item(&mut self, slot: u32, item: &Item<'_>, speak: Speak) {
-        match (item, speak) {
-            (Item::Text(text), Speak::Rooms) => {
+    /// Ends a session that broke its protocol's rules.
+    pub(super) fn violated(&mut self, slot: u32, violation: Violation) {
+        self.lane.increment(Id::WebsocketViolations);
+        let reason = CloseReason::from_violation(violation.close_code());
+        tracing::debug!(slot, violation = violation.reason(), "websocket violation");
+        self.end_websocket(slot, reason, violation.close_code(), violation.reason());
+    }
+
+    fn websocket_item(&mut self, slot: u32, item: &Item<'_>) {
+        match item {
+            Item::Text(text) => {
                 self.lane.increment(Id::WebsocketMessagesIn);
                 self.text_command(slot, text);
             }
-            (Item::Binary(_), Speak::Rooms) => {
+            Item::Binary(_) => {
                 self.lane.increment(Id::ErrorsBinary);
                 let text = "roomwire.v1 is JSON in text messages; a binary message is not taken";
                 self.say(slot, |out| {
                     event::error(out, None, ErrorCode::BinaryNotSupported, text);
                 });
             }
-            (Item::Text(text), Speak::Echo(window)) => {
-                self.echo_message(slot, Opcode::Text, text.as_bytes(), window);
-            }
-            (Item::Binary(bytes), Speak::Echo(window)) => {
-                self.echo_message(slot, Opcode::Binary, bytes, window);
-            }
-            (Item::Ping(payload), _) => {
+            Item::Ping(payload) => {
                 self.lane.increment(Id::WebsocketPingsIn);
                 self.send_frame(slot, Opcode::Pong, payload);
             }
-            (Item::Pong(_), _) => self.lane.increment(Id::WebsocketPongsIn),
-            (Item::Close(close), _) => {
+            Item::Pong(_) => self.lane.increment(Id::WebsocketPongsIn),
+            Item::Close(close) => {
                 let reply = websocket::close::reply_to(close.map(|(code, _)| code));
                 self.queue_close(slot, reply, "");
                 self.closed_by_peer(slot, CloseReason::Closed);
             }
         }
-    }
-
-    fn echo_message(&mut self, slot: u32, opcode: Opcode, payload: &[u8], window: Option<Window>) {
-        self.lane.increment(Id::WebsocketMessagesIn);
-        self.emit_message(slot, payload);
-        self.send_message(slot, opcode, payload, window);
     }
 
     /// Throws input away until the peer's close frame, which ends the wait.
@@ -397,7 +385,7 @@ impl Core {
         self.lane
             .block_add(block, BlockId::ListenerBytesOut, written as u64);
         if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
-            self.push_read(slot, rest);
+            self.push_rest(slot, Slice::owned(rest.to_vec()));
             self.pause(slot);
         }
         input.len()
@@ -451,12 +439,4 @@ impl Core {
             self.closed_by_peer(slot, CloseReason::Ended);
         }
     }
-}
-
-/// What a WebSocket session does with messages.
-#[derive(Clone, Copy, Debug)]
-enum Speak {
-    Rooms,
-    /// Sends them back, compressed for a window where that was agreed.
-    Echo(Option<Window>),
 }

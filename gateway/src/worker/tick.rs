@@ -83,6 +83,7 @@ impl Core {
         self.drain_some();
         if self.tick.ticks.is_multiple_of(TICKS_PER_ROUND as u64) {
             self.output.arenas.release();
+            self.output.reply.release();
             self.output.deflater.release();
             self.give_memory_back();
             self.count_cpu();

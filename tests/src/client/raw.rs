@@ -47,6 +47,12 @@ impl Raw {
         .await
     }
 
+    /// The connection itself; nothing may have been read that was not asked for.
+    pub fn into_socket(self) -> Socket {
+        assert!(self.buffer.is_empty(), "{:?} would be lost", self.buffer);
+        self.socket
+    }
+
     /// Closes the writing side.
     pub async fn shutdown(&mut self) {
         within("a shutdown", self.socket.shutdown())

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use http::Method;
-use roomwire::config::Span;
-use roomwire_tests::{Raw, TestGateway, frame, within};
+use roomwire::config::{ByteSize, Span};
+use roomwire_tests::{PATIENCE, Raw, Task, TestGateway, eventually, frame, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FIN: u8 = 0x80;
@@ -96,6 +96,83 @@ async fn pings_and_messages_of_one_read_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_its_echo_is_not_read_from_and_loses_nothing() {
+    /// 32 MB in all, far more than kernels buffer for a socket.
+    const MESSAGES: usize = 1000;
+    /// What may wait in the gateway for one session: the answers to a read, and the read behind them.
+    const MOST_WAITING: u64 = 1024 * 1024;
+    let gateway = TestGateway::with(|config| {
+        config.limits.write_timeout = Span::minutes(5);
+        // The echo of one read is more than such an outbox takes.
+        config.limits.max_outbox_bytes = ByteSize::kib(128);
+    });
+    for tls in [false, true] {
+        let mut raw = if tls {
+            Raw::new(gateway.tls(b"http/1.1").await)
+        } else {
+            gateway.raw(gateway.http()).await
+        };
+        raw.upgrade("/echo").await;
+        let counters = gateway.counters();
+        let (mut reader, mut writer) = tokio::io::split(raw.into_socket());
+        let message = |index: usize| vec![u8::try_from(index % 251).unwrap(); 32_000 + index];
+        let writing = Task::spawn(async move {
+            for index in 0..MESSAGES {
+                let mut frames = frame(FIN | BINARY, &message(index));
+                frames.extend(frame(FIN | PING, &index.to_be_bytes()));
+                writer.write_all(&frames).await.expect("it goes on");
+            }
+            writer.flush().await.expect("it goes on");
+            writer
+        });
+        eventually(PATIENCE, || match counters.delta("sessions_paused_total") {
+            0 => Err("never paused"),
+            _ => Ok(()),
+        })
+        .await;
+        let waiting = gateway.snapshot().value("outbox_bytes");
+        assert!(
+            waiting.is_some_and(|bytes| bytes <= MOST_WAITING),
+            "{waiting:?}"
+        );
+        for index in 0..MESSAGES {
+            let mut header = [0; 4];
+            within("a header", reader.read_exact(&mut header))
+                .await
+                .expect("it goes on");
+            let expected = message(index);
+            let length = u16::try_from(expected.len()).unwrap().to_be_bytes();
+            assert_eq!(
+                header,
+                [FIN | BINARY, 126, length[0], length[1]],
+                "message {index}"
+            );
+            let mut payload = vec![0; expected.len()];
+            within("a payload", reader.read_exact(&mut payload))
+                .await
+                .expect("it goes on");
+            assert!(payload == expected, "message {index}");
+            let mut pong = [0; 10];
+            within("a pong", reader.read_exact(&mut pong))
+                .await
+                .expect("it goes on");
+            assert_eq!(pong[..2], [FIN | PONG, 8], "pong {index}");
+            assert_eq!(pong[2..], index.to_be_bytes(), "pong {index}");
+        }
+        drop(writing.join().await);
+        gateway.reaches("outbox_bytes", 0).await;
+        gateway.settled_counters().await;
+        assert_eq!(counters.delta("ws_messages_in_total"), MESSAGES as u64);
+        assert_eq!(counters.delta("wire_frames_out_total"), 2 * MESSAGES as u64);
+        assert!(
+            counters.complaints().is_empty(),
+            "{:?}",
+            counters.complaints()
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_frame_may_come_byte_by_byte() {
     let gateway = TestGateway::start();
     let mut raw = echo(&gateway).await;
@@ -174,7 +251,7 @@ async fn binary_may_hold_any_byte() {
 #[tokio::test]
 async fn lengths_are_written_in_their_shortest_form() {
     let gateway = TestGateway::with(|config| {
-        config.limits.max_message = roomwire::config::ByteSize::kib(256);
+        config.limits.max_message = ByteSize::kib(256);
     });
     let mut raw = echo(&gateway).await;
     for (length, header) in [
