@@ -45,6 +45,7 @@ mod lifecycle;
 mod listener;
 mod message;
 mod proxy;
+mod rate;
 mod rooms;
 mod running;
 mod session;

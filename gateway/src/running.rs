@@ -26,6 +26,7 @@ use crate::http::{Pipeline, Router};
 use crate::lifecycle::{Asked, Clock, Phase, Pulse, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::proxy::UpstreamPool;
+use crate::rate::Quotas;
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::tls::{Keeper, Setup};
@@ -383,6 +384,7 @@ pub(crate) fn start(
         router,
         challenges,
         admission: Admission::new(max_connections, &config.listeners),
+        quotas: Quotas::new(&config),
         pipeline: Pipeline::new(&config).map_err(|source| StartError::Os {
             what: "the access log cannot be opened",
             source,

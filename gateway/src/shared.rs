@@ -22,6 +22,7 @@ use crate::lifecycle::{Clock, Phase, Pulse};
 use crate::listener::Admission;
 use crate::message::Message;
 use crate::proxy::UpstreamPool;
+use crate::rate::Quotas;
 use crate::work::Pool;
 use crate::worker::Control;
 
@@ -47,10 +48,12 @@ pub(crate) struct Shared {
     pub(crate) cookies: CookieKey,
     pub(crate) listeners: Vec<BoundAddress>,
     pub(crate) router: Router,
-    /// Connections against their bounds.
     /// What ACME authorities are answered.
     pub(crate) challenges: Arc<Challenges>,
+    /// Connections against their bounds.
     pub(crate) admission: Admission,
+    /// How often clients may connect and ask.
+    pub(crate) quotas: Quotas,
     pub(crate) pipeline: Pipeline,
     /// Threads that wait for disks.
     pub(crate) files: Arc<Pool>,

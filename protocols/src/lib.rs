@@ -21,6 +21,7 @@ pub mod content;
 mod control;
 pub mod cookie;
 pub mod event;
+pub mod forwarded;
 pub mod frame;
 pub mod http1;
 pub mod json;

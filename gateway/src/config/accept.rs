@@ -28,6 +28,18 @@ words! {
     }
 }
 
+words! {
+    /// Which field HTTP proxies tell the client's address in.
+    #[derive(Default)]
+    pub enum ForwardedField {
+        /// Addresses, separated by commas.
+        #[default]
+        XForwardedFor = "x-forwarded-for",
+        /// RFC 7239.
+        Forwarded = "forwarded",
+    }
+}
+
 /// How connections are accepted and how long they may last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
@@ -58,6 +70,12 @@ pub struct AcceptConfig {
     /// word on the client's address is taken: as `10.0.0.0/8` or `::1`. Default none.
     #[schemars(with = "Vec<String>")]
     pub proxy_protocol: Vec<Network>,
+    /// Networks of HTTP proxies whose word on a request's client is taken, as `10.0.0.0/8` or `::1`.
+    /// Default none. For `http` and `https`.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<Network>,
+    /// The field that they tell it in: `x-forwarded-for` or `forwarded`. Default `x-forwarded-for`.
+    pub forwarded: ForwardedField,
 }
 
 impl Default for AcceptConfig {
@@ -72,6 +90,8 @@ impl Default for AcceptConfig {
             keepalive: Span::seconds(60),
             nodelay: true,
             proxy_protocol: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded: ForwardedField::XForwardedFor,
         }
     }
 }
@@ -98,11 +118,20 @@ impl AcceptConfig {
         visitor.bounded("keepalive", &mut self.keepalive, never, Span::hours(9));
         visitor.setting("nodelay", &mut self.nodelay);
         visitor.setting("proxy_protocol", &mut self.proxy_protocol);
+        visitor.setting("trusted_proxies", &mut self.trusted_proxies);
+        visitor.setting("forwarded", &mut self.forwarded);
     }
 
     /// Whether connections from `ip` begin with a PROXY header.
     pub(crate) fn is_proxy(&self, ip: IpAddr) -> bool {
         self.proxy_protocol
+            .iter()
+            .any(|network| network.contains(ip))
+    }
+
+    /// Whether `ip` is a proxy whose word on a request's client is taken.
+    pub(crate) fn is_trusted(&self, ip: IpAddr) -> bool {
+        self.trusted_proxies
             .iter()
             .any(|network| network.contains(ip))
     }

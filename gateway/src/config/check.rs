@@ -254,6 +254,19 @@ impl Checker {
                 self.add(listener_path(index, key), message);
             }
         }
+        if protocol == Protocol::Tcp {
+            let http_only = [
+                ("trusted_proxies", !accept.trusted_proxies.is_empty()),
+                ("forwarded", accept.forwarded != defaults.forwarded),
+            ];
+            for (key, _) in http_only.into_iter().filter(|(_, is_set)| *is_set) {
+                let message = format!(
+                    "`{key}` is for http and https, and this listener is for {protocol}: there is \
+                     `proxy_protocol`"
+                );
+                self.add(listener_path(index, key), message);
+            }
+        }
         if protocol.is_http() && accept.idle_timeout != defaults.idle_timeout {
             let message = format!(
                 "`idle_timeout` is for tcp, and this listener is for {protocol}: there are \

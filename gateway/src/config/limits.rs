@@ -98,6 +98,9 @@ limits! {
     /// Requests that may wait for one of these threads; others are answered by 503. Default 1024, from
     /// 1 to 1000000. Worst case: 64KiB for each.
     max_file_queue: usize = 1024, 1 => 1_000_000;
+    /// Clients that each quota of `[rate]` remembers; one that is forgotten has its whole quota again.
+    /// Default 100000, from 16 to 10000000. Worst case: 64 bytes for each, in each of three quotas.
+    max_rate_entries: usize = 100_000, 16 => 10_000_000;
     /// Requests to rooms that one session may have waiting for replies. Default 16, from 1 to 1000.
     /// Worst case: half of `max_outbox_bytes` for each.
     max_requests_per_session: usize = 16, 1 => 1000;

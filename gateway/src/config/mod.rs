@@ -20,6 +20,7 @@ mod limits;
 mod listener;
 mod load;
 mod proxy;
+mod rate;
 mod rooms;
 mod route;
 mod schema;
@@ -36,7 +37,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use accept::{AcceptConfig, InvalidNetwork, Network, WhenFull};
+pub use accept::{AcceptConfig, ForwardedField, InvalidNetwork, Network, WhenFull};
 pub use acme::{AcmeConfig, Challenge};
 pub use error::ConfigError;
 use error::{Place, Problem};
@@ -47,6 +48,7 @@ pub use http::HttpConfig;
 pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, default_routes};
 pub use proxy::{Balance, InvalidUpstream, ProxyConfig, SendHeader, Upstream};
+pub use rate::{InvalidRate, Rate, RateConfig};
 pub use rooms::{HistoryConfig, RoomPattern, RoomsConfig, SlowPolicy};
 pub use route::{Route, StaticRoute};
 use setting::Visitor;
@@ -79,6 +81,8 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     /// What every HTTP answer goes through.
     pub http: HttpConfig,
+    /// How often clients may connect and ask.
+    pub rate: RateConfig,
     /// Who issues certificates, and how names are proved.
     pub acme: AcmeConfig,
     /// Every bound of the gateway.
@@ -93,6 +97,7 @@ impl Default for Config {
             rooms: RoomsConfig::default(),
             websocket: WebSocketConfig::default(),
             http: HttpConfig::default(),
+            rate: RateConfig::default(),
             acme: AcmeConfig::default(),
             limits: Limits::DEFAULT,
         }
@@ -197,6 +202,7 @@ impl Config {
         visitor.table("rooms", |visitor| self.rooms.visit(visitor));
         visitor.table("websocket", |visitor| self.websocket.visit(visitor));
         visitor.table("http", |visitor| self.http.visit(visitor));
+        visitor.table("rate", |visitor| self.rate.visit(visitor));
         visitor.table("acme", |visitor| self.acme.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }

@@ -789,7 +789,7 @@ fn a_flood_of_problems_is_cut_and_so_is_a_long_line() {
         .unwrap_err()
         .to_string();
     assert!(
-        shown.lines().all(|line| line.chars().count() < 130),
+        shown.lines().all(|line| line.chars().count() < 160),
         "{shown}"
     );
 }

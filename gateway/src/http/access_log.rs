@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -17,6 +18,7 @@ use roomwire_metrics::Id;
 use roomwire_protocols::json::push_string;
 
 use super::body::RequestBody;
+use super::client::client;
 use super::connection::Connection;
 use super::pipeline::version;
 use super::problem::Answer;
@@ -46,6 +48,7 @@ impl fmt::Debug for AccessLog {
 
 /// What a line says of the request.
 pub(super) struct Entry {
+    client: SocketAddr,
     method: Method,
     path: String,
     host: String,
@@ -59,6 +62,7 @@ impl Entry {
         debug_assert!(connection.worker.shared.config.http.access_log.is_some());
         let headers = request.headers();
         Self {
+            client: client(connection, request.extensions()),
             method: request.method().clone(),
             path: cut(request.uri().path()).to_owned(),
             host: cut(authority(request).unwrap_or_default()).to_owned(),
@@ -98,20 +102,14 @@ impl AccessLog {
         if !number.is_multiple_of(sample) && !answer.status().is_server_error() {
             return;
         }
-        let line = line(connection, &entry, request_id, answer, took_us);
+        let line = line(&entry, request_id, answer, took_us);
         if self.lines.try_send(line).is_err() {
             connection.worker.count(Id::AccessLogDropped);
         }
     }
 }
 
-fn line(
-    connection: &Connection,
-    entry: &Entry,
-    request_id: Option<&HeaderValue>,
-    answer: &Answer,
-    took_us: u64,
-) -> Vec<u8> {
+fn line(entry: &Entry, request_id: Option<&HeaderValue>, answer: &Answer, took_us: u64) -> Vec<u8> {
     let mut line = Vec::with_capacity(300);
     let mut text = |name: &str, value: &str| {
         line.extend_from_slice(if line.is_empty() { b"{\"" } else { b",\"" });
@@ -120,7 +118,7 @@ fn line(
         push_string(&mut line, value);
     };
     let shown = |value: &HeaderValue| cut(&String::from_utf8_lossy(value.as_bytes())).to_owned();
-    text("peer", &connection.peer.to_string());
+    text("peer", &entry.client.to_string());
     text("method", cut(entry.method.as_str()));
     text("host", &entry.host);
     text("path", &entry.path);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use roomwire_certs::{ALPN_ACME, Identity};
 use roomwire_metrics::Id;
+use roomwire_protocols::problem;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,9 +21,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::client::{self, CONNECTIONS};
 use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
-use crate::listener::{Door, Permit};
+use crate::listener::{Door, Full, Permit};
 use crate::session::{ClientId, CloseReason, Io, Socket, Stream, TaskSide, Wire};
 use crate::tls::failure_counter;
 use crate::worker::{NewSession, Worker};
@@ -40,6 +42,9 @@ const BROKEN_PREFACE: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0
 /// How long, and for how many bytes, a refused peer is read from so that it gets the refusal.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// How long a client has to ask, so that it gets the answer that it may not connect.
+const REFUSAL: Duration = Duration::from_secs(5);
 
 /// What somebody gets who speaks HTTP to the TLS port.
 const PLAIN_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
@@ -104,6 +109,50 @@ impl Connection {
         }
         self.ending.set(verdict.reason());
         tracing::debug!(peer = %self.peer, ?verdict, "http connection ended");
+    }
+}
+
+/// Tells a client in clear that it has too many connections, or has come too often. Who speaks TLS is
+/// closed instead: a handshake costs more than what it would be refused.
+pub(crate) async fn refuse_connection(door: &Door, mut stream: TcpStream, full: Full) {
+    let worker = &door.worker;
+    let deadline = Instant::now() + REFUSAL;
+    // An answer that comes before its request is none to some clients.
+    let asked = timeout_at(deadline, stream.peek(&mut [0])).await;
+    if !matches!(asked, Ok(Ok(1..))) {
+        return;
+    }
+    let (retry_s, detail) = match full {
+        Full::Rate { retry_s } => (retry_s, "this address connects too often"),
+        Full::Address | Full::Gateway | Full::Listener => {
+            (1, "this address has as many connections as it may have")
+        }
+    };
+    let mut body = Vec::new();
+    problem::render(&mut body, 429, "Too Many Requests", detail, "rate_limited");
+    let mut answer = format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
+         connection: close\r\nretry-after: {retry_s}\r\n",
+        problem::CONTENT_TYPE,
+        body.len()
+    );
+    if let (Full::Rate { .. }, Some(quota)) = (full, &worker.shared.quotas.connections) {
+        let (policy, left) = (
+            client::policy(CONNECTIONS, quota),
+            client::remaining(CONNECTIONS, 0, retry_s),
+        );
+        answer.push_str(&format!(
+            "ratelimit-policy: {policy}\r\nratelimit: {left}\r\n"
+        ));
+    }
+    answer.push_str("\r\n");
+    let mut answer = answer.into_bytes();
+    answer.extend_from_slice(&body);
+    if matches!(
+        timeout_at(deadline, stream.write_all(&answer)).await,
+        Ok(Ok(()))
+    ) {
+        linger(stream).await;
     }
 }
 

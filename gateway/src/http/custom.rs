@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{RequestBody, ResponseBody};
+use super::client::client;
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::Parameters;
@@ -52,7 +53,7 @@ impl Request {
             parameters: parameters.into_iter().collect(),
             headers: head.headers.clone(),
             body,
-            peer: connection.peer,
+            peer: client(connection, &head.extensions),
             identity: connection.identity.clone(),
             rooms: Rooms::new(shared),
             emitter: shared.emitter.clone(),
@@ -117,7 +118,8 @@ impl Request {
         self.identity.as_deref()
     }
 
-    /// The client's address.
+    /// The client's address: what a trusted proxy says (`trusted_proxies`), with port 0 where it does not
+    /// tell the port, else the connection's own.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }

@@ -18,7 +18,7 @@ use roomwire_protocols::{event, sse};
 
 use super::api::{overloaded, room_of};
 use super::body::ResponseBody;
-use super::connection::Connection;
+use super::client::client;
 use super::message::parse_position;
 use super::problem::{Answer, Problem, with_type};
 use super::service::Call;
@@ -49,14 +49,16 @@ impl Drop for Watcher {
 }
 
 impl Watcher {
-    /// Opens a session that watches `room`; `side` is where its task is told.
+    /// Opens a session that watches `room` for a request; `side` is where its task is told.
     pub(super) fn open(
-        connection: &Connection,
+        call: &Call,
         side: &Rc<RefCell<TaskSide>>,
         wire: Wire,
         room: &str,
         since: Option<&Position>,
     ) -> Result<(Self, Joined<Arc<Message>>), Problem> {
+        let connection = &call.connection;
+        let peer = client(connection, call.request.extensions());
         let worker = Rc::clone(&connection.worker);
         let opened = worker.with(|core| {
             if core.drain.is_some() {
@@ -67,7 +69,7 @@ impl Watcher {
                 return Err(overloaded());
             }
             let io = Io::Task(Rc::clone(side));
-            let (listener, peer) = (connection.listener, connection.peer);
+            let listener = connection.listener;
             let new = NewSession {
                 io,
                 wire,
@@ -203,7 +205,7 @@ pub(super) fn open(call: &Call) -> Result<Answer, Problem> {
         .map(|text| parse_position(&text).unwrap_or_else(|| crate::session::position("", 0)));
     call.connection.worker.count(Id::EventStreams);
     let side = Rc::new(RefCell::new(TaskSide::default()));
-    let opened = Watcher::open(&call.connection, &side, Wire::Events, room, since.as_ref());
+    let opened = Watcher::open(call, &side, Wire::Events, room, since.as_ref());
     let (watcher, joined) = opened?;
     let mut first = Vec::new();
     // A comment first, so that a client sees at once that the stream is open.

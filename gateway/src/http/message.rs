@@ -120,8 +120,7 @@ pub(super) async fn read(call: &Call) -> Result<Answer, Problem> {
             offset: page.offset,
         })
     });
-    let (watcher, joined) =
-        Watcher::open(&call.connection, &side, Wire::Waiter, room, since.as_ref())?;
+    let (watcher, joined) = Watcher::open(call, &side, Wire::Waiter, room, since.as_ref())?;
     if joined.missed.is_empty() {
         tokio::select! {
             () = told(&side) => {}

@@ -7,6 +7,7 @@
 mod access_log;
 mod api;
 mod body;
+mod client;
 mod compress;
 mod connection;
 mod custom;
@@ -27,7 +28,7 @@ mod service;
 mod upgrade;
 mod watch;
 
-pub(crate) use connection::serve_connection;
+pub(crate) use connection::{refuse_connection, serve_connection};
 pub(crate) use custom::route_event;
 pub use custom::{Reply, Request};
 pub use emit::Json;

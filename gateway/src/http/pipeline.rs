@@ -17,6 +17,7 @@ use roomwire_metrics::{BlockId, Id};
 
 use super::access_log::{AccessLog, Entry};
 use super::body::{RequestBody, ResponseBody};
+use super::client::{self, Told};
 use super::compress::{compress, vary};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
@@ -78,6 +79,8 @@ struct Seen {
     origin: Option<HeaderValue>,
     preflight: bool,
     entry: Option<Entry>,
+    /// How the client stands with its quotas.
+    told: Told,
 }
 
 /// Answers one request.
@@ -92,7 +95,12 @@ pub(crate) async fn respond(
         .page
         .listener_block(usize::from(connection.listener));
     worker.lane.block_add(block, BlockId::ListenerRequests, 1);
-    let seen = Seen::of(connection, &mut request);
+    client::identify(connection, &mut request);
+    let (told, allowed) = client::count(connection, &request);
+    let seen = Seen::of(connection, &mut request, told);
+    if let Err(problem) = allowed {
+        return seen.finish(connection, problem.into_answer());
+    }
     let dispatched = AssertUnwindSafe(service::dispatch(connection, request));
     let answer = match dispatched.catch_unwind().await {
         Ok(Ok(answer)) => answer,
@@ -116,7 +124,7 @@ pub(super) fn refuse(connection: &Connection, problem: Problem) -> Answer {
 }
 
 impl Seen {
-    fn of(connection: &Connection, request: &mut Request<RequestBody>) -> Self {
+    fn of(connection: &Connection, request: &mut Request<RequestBody>, told: Told) -> Self {
         let shared = &connection.worker.shared;
         let config = &shared.config;
         let request_id = config
@@ -141,6 +149,7 @@ impl Seen {
             preflight: asks && *request.method() == Method::OPTIONS,
             entry: entry.map(|_| Entry::of(connection, request)),
             request_id,
+            told,
         }
     }
 
@@ -153,6 +162,7 @@ impl Seen {
         }
         count_class(connection, answer.status());
         set_static_fields(connection, answer.headers_mut());
+        self.told.set(answer.headers_mut());
         if let Some(origin) = self.origin {
             share(connection, answer.headers_mut(), origin, self.preflight);
         }

@@ -1,6 +1,7 @@
 //! From HTTP to WebSocket: the handshake's answer, then the socket moves to the worker. HTTP/1.1 gives
 //! the whole connection away (RFC 6455 §4), HTTP/2 one stream of it (RFC 8441).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use roomwire_protocols::websocket::deflate::{self, Negotiated};
 use roomwire_protocols::websocket::handshake;
 
 use super::body::{RequestBody, ResponseBody};
+use super::client;
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Target};
@@ -58,8 +60,9 @@ pub(super) fn upgrade(call: Call, handler: Handler) -> Result<Answer, Problem> {
     })?;
     connection.ending.set(CloseReason::Upgraded);
     let upgrade = hyper::upgrade::on(&mut request);
+    let peer = client::client(&connection, request.extensions());
     let wire = handler.wire(deflate);
-    let moved = move_socket(Rc::clone(&connection), upgrade, wire);
+    let moved = move_socket(Rc::clone(&connection), upgrade, wire, peer);
     connection.worker.scope.spawn("websocket upgrade", moved);
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -152,22 +155,28 @@ fn rejection(rejected: handshake::Rejected) -> Problem {
 /// Answers an extended CONNECT; the stream becomes a session of its own.
 pub(super) async fn connect(
     connection: &Rc<Connection>,
-    request: Request<h2::RecvStream>,
+    mut request: Request<h2::RecvStream>,
     mut reply: SendResponse<Bytes>,
     answering: Answering,
 ) {
     let worker = &connection.worker;
     worker.count(Id::HttpRequests);
-    let (wire, answer, permit) = match accept_connect(connection, &request) {
+    client::identify(connection, &mut request);
+    let (told, allowed) = client::count(connection, &request);
+    let accepted = allowed.and_then(|()| accept_connect(connection, &request));
+    let (wire, answer, permit) = match accepted {
         Ok(accepted) => accepted,
         Err(problem) => {
             worker.count(Id::WebsocketHandshakesRefused);
             worker.count(Id::HttpResponsesClientError);
             let patience = worker.shared.config.limits.write_timeout.get();
-            let sent = super::h2::send(problem.into_answer(), &mut reply, patience).await;
+            let mut answer = problem.into_answer();
+            told.set(answer.headers_mut());
+            let sent = super::h2::send(answer, &mut reply, patience).await;
             return drop(sent.inspect_err(|error| tracing::debug!(%error, "refusing CONNECT")));
         }
     };
+    let peer = client::client(connection, request.extensions());
     let send = match reply.send_response(answer, false) {
         Ok(send) => send,
         Err(error) => return tracing::debug!(%error, "answering CONNECT"),
@@ -179,7 +188,7 @@ pub(super) async fn connect(
         send,
         Box::new(answering),
     ));
-    let (listener, peer) = (connection.listener, connection.peer);
+    let listener = connection.listener;
     let new = NewSession::stream(stream, wire, listener, peer, permit)
         .identified(connection.identity.clone());
     worker.with(|core| core.add(new));
@@ -231,7 +240,7 @@ fn accept_connect(
     Ok((handler.wire(deflate), answer, permit))
 }
 
-async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire) {
+async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire, peer: SocketAddr) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -246,7 +255,7 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire)
     let Some(permit) = connection.permit.borrow_mut().take() else {
         return;
     };
-    let new = NewSession::stream(stream, wire, connection.listener, connection.peer, permit)
+    let new = NewSession::stream(stream, wire, connection.listener, peer, permit)
         .identified(connection.identity.clone());
     connection.worker.with(|core| core.add(new));
 }

@@ -1,7 +1,7 @@
 //! Accepting: one task per listener and worker; what comes is admitted, then handed on.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,12 +15,17 @@ use super::admission::{Admission, Full, Permit};
 use crate::config::{AcceptConfig, Handler, ListenerConfig, WhenFull};
 use crate::event::Refused;
 use crate::lifecycle::Phase;
+use crate::rate::Quotas;
 use crate::session::{Framed, Stream, Wire};
 use crate::worker::{NewSession, Worker};
 
 /// How long accepting pauses when the process or the host is out of descriptors or memory. Chosen:
 /// long enough not to spin, short against a client's patience.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// Refused connections of a listener and worker that are told why at a time; others are closed. Chosen:
+/// they have no place among `max_connections`, so they must be few.
+const MAX_REFUSALS: usize = 64;
 
 /// Starts accepting on one socket.
 ///
@@ -34,6 +39,7 @@ pub(crate) fn accept(worker: &Rc<Worker>, socket: StreamSocket) -> io::Result<()
         handler: socket.handler,
         listener: socket.listener,
         tls: socket.tls,
+        refusals: Rc::default(),
     });
     let phase = worker.shared.phase.subscribe();
     worker
@@ -48,6 +54,8 @@ pub(crate) struct Door {
     pub(crate) handler: Handler,
     pub(crate) listener: u16,
     pub(crate) tls: Option<TlsHandle>,
+    /// Counts, by its references, connections that are being told why they are refused.
+    refusals: Rc<()>,
 }
 
 async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Receiver<Phase>) {
@@ -161,7 +169,8 @@ impl Door {
         peer: SocketAddr,
         mut permit: Permit,
     ) {
-        if let Err(full) = permit.claim(peer.ip()) {
+        if let Err(full) = self.judge(peer.ip(), &mut permit) {
+            self.tell(stream, full);
             return self.refuse(peer, full);
         }
         if self.handler == Handler::Http {
@@ -169,6 +178,41 @@ impl Door {
             return self.worker.scope.spawn("http connection", task);
         }
         self.begin(Stream::tcp(stream), peer, permit);
+    }
+
+    /// Whether one more connection is taken from its client. Those of HTTP proxies are many clients'.
+    fn judge(&self, ip: IpAddr, permit: &mut Permit) -> Result<(), Full> {
+        if self.accept().is_trusted(ip) {
+            return Ok(());
+        }
+        let shared = &self.worker.shared;
+        let quotas = &shared.quotas;
+        if let Some(quota) = &quotas.connections
+            && !quotas.exempts(ip)
+        {
+            let standing = quota.count(Quotas::address(ip), shared.clock.now_us());
+            if standing.evicted {
+                self.worker.count(Id::RateEvicted);
+            }
+            if !standing.allowed {
+                let retry_s = standing.reset_s;
+                return Err(Full::Rate { retry_s });
+            }
+        }
+        permit.claim(ip)
+    }
+
+    /// Tells a client that speaks HTTP in clear why it is refused, unless many are being told.
+    fn tell(self: &Rc<Self>, stream: TcpStream, full: Full) {
+        let told = Rc::clone(&self.refusals);
+        let few = Rc::strong_count(&told) <= MAX_REFUSALS;
+        if self.handler == Handler::Http && self.tls.is_none() && few {
+            let door = Rc::clone(self);
+            self.worker.scope.spawn("refusal", async move {
+                crate::http::refuse_connection(&door, stream, full).await;
+                drop(told);
+            });
+        }
     }
 
     /// Gives a connection to a handler that speaks no HTTP.

@@ -7,7 +7,7 @@
 //! connections.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,10 +15,8 @@ use roomwire_metrics::Id;
 use tokio::sync::Notify;
 
 use crate::config::ListenerConfig;
+use crate::rate::customer;
 use crate::shared::Shared;
-
-/// Bits of an IPv6 address that name one customer: a host chooses the rest as it likes (RFC 6177).
-const CUSTOMER_BITS: u32 = 64;
 
 /// Counts connections of all workers against their bounds.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ struct Gate {
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Why there is no place.
+/// Why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     /// `limits.max_connections`.
@@ -49,6 +47,11 @@ pub(crate) enum Full {
     Listener,
     /// The listener's `max_per_address`.
     Address,
+    /// The address has connected as often as `rate.connections` says.
+    Rate {
+        /// Seconds until it may again.
+        retry_s: u64,
+    },
 }
 
 impl Full {
@@ -58,6 +61,7 @@ impl Full {
             Self::Gateway => Id::ConnectionsRefused,
             Self::Listener => Id::ConnectionsRefusedListener,
             Self::Address => Id::ConnectionsRefusedAddress,
+            Self::Rate { .. } => Id::ConnectionsRefusedRate,
         }
     }
 }
@@ -229,30 +233,5 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let address = self.address.as_deref().copied();
         self.shared.admission.give_back(self.listener, address);
-    }
-}
-
-/// What counts as one address.
-fn customer(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            let host = u128::MAX >> CUSTOMER_BITS;
-            Ipv6Addr::from_bits(ip.to_bits() & !host).into()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_of_64_bits_is_one_address() {
-        let of = |ip: &str| customer(ip.parse().unwrap());
-        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

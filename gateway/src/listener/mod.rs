@@ -7,6 +7,6 @@ mod bind;
 mod open;
 
 pub(crate) use accept::{Door, accept};
-pub(crate) use admission::{Admission, Permit};
+pub(crate) use admission::{Admission, Full, Permit};
 pub use bind::BindError;
 pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all};

@@ -25,6 +25,7 @@ mod malformed;
 mod matrix;
 mod pipeline;
 mod proxy;
+mod rate;
 mod request;
 mod rooms;
 mod slow;

@@ -86,6 +86,8 @@ catalogue! {
         "Connections closed at once because their listener's max_connections was reached. Raise it, or look at who connects.";
     counter ConnectionsRefusedAddress "listener_connections_refused_address_total" Connections Info
         "Connections closed at once because their address had max_per_address open. One client: a leak or a loop of its; many behind one address: raise it.";
+    counter ConnectionsRefusedRate "listener_connections_refused_rate_total" Connections Info
+        "Connections closed at once because their address connected more often than rate.connections lets it. One client: it reconnects in a loop; many behind one address: raise it, or list the address in rate.exempt.";
     counter ConnectionsWaited "listener_connections_waited_total" Times Info
         "Connections that waited for a place where when_full is wait, with those behind them in the backlog. Frequent: raise max_connections.";
     counter ProxyHeaders "listener_proxy_headers_total" Connections Info
@@ -284,6 +286,12 @@ catalogue! {
         "Requests whose head or body did not come in time.";
     counter HttpConnectionErrors "http_connection_errors_total" Errors Info
         "HTTP connections that failed otherwise, mostly clients that went away.";
+    counter HttpLimitedAddress "http_requests_limited_address_total" Requests Info
+        "Requests answered by 429 because their address asked more often than rate.requests lets it. One client: it loops; many behind one address: raise it, or list a proxy in trusted_proxies.";
+    counter HttpLimitedToken "http_requests_limited_token_total" Requests Info
+        "Requests answered by 429 because their token was used more often than rate.token_requests lets it. Look at whose it is.";
+    counter RateEvicted "rate_entries_evicted_total" Times Info
+        "Clients that were forgotten before they had their whole quota of the rate section again, because limits.max_rate_entries others were remembered. Many: raise it; they come from more addresses than there are places.";
     counter HttpOriginRefused "http_origin_refused_total" Requests Info
         "Requests of browsers whose Origin may not act here. List it in gateway.origins if it should.";
     counter HttpWrongType "http_wrong_content_type_total" Requests Info
