@@ -229,7 +229,7 @@ pub fn parse_publication(body: &[u8]) -> Result<Publication<'_>, CommandError> {
 }
 
 fn checked_text(input: &[u8]) -> Result<&str, CommandError> {
-    std::str::from_utf8(input).map_err(|error| {
+    simdutf8::compat::from_utf8(input).map_err(|error| {
         let message = format!("invalid UTF-8 at byte {}", error.valid_up_to());
         Refusal {
             code: ErrorCode::BadUtf8,

@@ -17,7 +17,7 @@ type Scanned<T> = Result<T, JsonError>;
 /// # Errors
 /// The first fault, with its byte offset in `input`.
 pub fn check(input: &[u8]) -> Result<&str, JsonError> {
-    let text = std::str::from_utf8(input).map_err(|error| JsonError {
+    let text = simdutf8::compat::from_utf8(input).map_err(|error| JsonError {
         at: error.valid_up_to(),
         fault: Fault::BadUtf8,
     })?;

@@ -335,7 +335,7 @@ impl Decoder {
         if !text {
             return Ok(Item::Binary(piece));
         }
-        match std::str::from_utf8(piece) {
+        match simdutf8::basic::from_utf8(piece) {
             Ok(text) => Ok(Item::Text(text)),
             Err(_) => Err(self.end(Violation::TextNotUtf8)),
         }

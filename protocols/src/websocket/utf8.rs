@@ -45,7 +45,7 @@ impl PartialText {
     /// Appends a piece.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), NotUtf8> {
         let rest = self.finish_character(piece)?;
-        match std::str::from_utf8(rest) {
+        match simdutf8::compat::from_utf8(rest) {
             Ok(text) => self.text.push_str(text),
             Err(error) if error.error_len().is_some() => return Err(NotUtf8),
             Err(error) => {
@@ -176,6 +176,24 @@ mod tests {
                 }
                 assert_eq!(text.complete(), Ok(&*all), "cut at {first} and {second}");
                 assert_eq!(text.len(), all.len());
+            }
+        }
+    }
+    #[test]
+    fn a_long_text_is_judged_as_the_standard_library_does_wherever_it_is_wrong() {
+        // Longer than the vectors that it is checked in, with characters across all their edges.
+        let valid = "aé世🎉".repeat(40).into_bytes();
+        let mut text = PartialText::default();
+        text.push(&valid).unwrap();
+        assert_eq!(text.complete().map(str::as_bytes), Ok(&*valid));
+        for at in 0..valid.len() {
+            for wrong in [0x80, 0xc0, 0xed, 0xff] {
+                let mut bytes = valid.clone();
+                bytes[at] = wrong;
+                let expected = std::str::from_utf8(&bytes).is_ok();
+                let mut text = PartialText::default();
+                let pushed = text.push(&bytes).is_ok() && text.complete().is_ok();
+                assert_eq!(pushed, expected, "{wrong:x} at {at}");
             }
         }
     }
