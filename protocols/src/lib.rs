@@ -24,6 +24,7 @@ pub mod event;
 pub mod forwarded;
 pub mod frame;
 pub mod http1;
+pub mod http2;
 pub mod json;
 pub mod line;
 pub mod name;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::client::{Client, Http, Person, Raw, Socket};
+use crate::client::{Client, Frames, Http, Person, Raw, Socket};
 use crate::counter::Counters;
 use crate::patience::{PATIENCE, eventually, within};
 
@@ -211,6 +211,17 @@ impl TestGateway {
     /// Bytes to a listener, as they are.
     pub async fn raw(&self, to: SocketAddr) -> Raw {
         Raw::new(connect(to).await)
+    }
+
+    /// HTTP/2 of which the test writes every frame, with prior knowledge or over TLS; `settings` are
+    /// said with the preface.
+    pub async fn frames(&self, tls: bool, settings: &[u8]) -> Frames {
+        let socket = if tls {
+            self.tls(b"h2").await
+        } else {
+            connect(self.http()).await
+        };
+        Frames::open(socket, settings).await
     }
 
     /// A WebSocket of which the test writes the frames.

@@ -24,8 +24,8 @@ mod task;
 mod tls;
 
 pub use client::{
-    Answer, Body, ByteStream, Client, EventStream, Heard, Http, LongPoll, Person, Raw, ServerSent,
-    Socket, Transport, Tunnel, frame,
+    Answer, Body, ByteStream, Client, EventStream, Frame, Frames, Heard, Http, LongPoll, Person,
+    Raw, ServerSent, Socket, Transport, Tunnel, field, frame,
 };
 pub use counter::Counters;
 pub use event::{Event, Message};

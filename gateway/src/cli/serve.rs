@@ -64,8 +64,11 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// h2 warns of what a peer does, as often as it does it.
+const USUALLY_LOGGED: &str = "info,h2=error";
+
 fn log() -> anyhow::Result<()> {
-    let wanted = std::env::var("ROOMWIRE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let wanted = std::env::var("ROOMWIRE_LOG").unwrap_or_else(|_| USUALLY_LOGGED.to_owned());
     let filter = EnvFilter::builder()
         .parse(&wanted)
         .with_context(|| format!("ROOMWIRE_LOG={wanted} is not a filter such as info or debug"))?;

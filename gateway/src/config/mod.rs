@@ -16,6 +16,7 @@ mod exec;
 mod framing;
 mod gateway;
 mod http;
+mod http2;
 mod limits;
 mod listener;
 mod load;
@@ -45,6 +46,7 @@ pub use exec::ExecConfig;
 pub use framing::Framing;
 pub use gateway::{CountersPolicy, GatewayConfig};
 pub use http::HttpConfig;
+pub use http2::Http2Config;
 pub use limits::Limits;
 pub use listener::{Handler, ListenerConfig, Protocol, default_routes};
 pub use proxy::{Balance, InvalidUpstream, ProxyConfig, SendHeader, Upstream};
@@ -81,6 +83,8 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     /// What every HTTP answer goes through.
     pub http: HttpConfig,
+    /// What a peer may ask of one HTTP/2 connection, and what it gets unasked.
+    pub http2: Http2Config,
     /// How often clients may connect and ask.
     pub rate: RateConfig,
     /// Who issues certificates, and how names are proved.
@@ -97,6 +101,7 @@ impl Default for Config {
             rooms: RoomsConfig::default(),
             websocket: WebSocketConfig::default(),
             http: HttpConfig::default(),
+            http2: Http2Config::default(),
             rate: RateConfig::default(),
             acme: AcmeConfig::default(),
             limits: Limits::DEFAULT,
@@ -202,6 +207,7 @@ impl Config {
         visitor.table("rooms", |visitor| self.rooms.visit(visitor));
         visitor.table("websocket", |visitor| self.websocket.visit(visitor));
         visitor.table("http", |visitor| self.http.visit(visitor));
+        visitor.table("http2", |visitor| self.http2.visit(visitor));
         visitor.table("rate", |visitor| self.rate.visit(visitor));
         visitor.table("acme", |visitor| self.acme.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -16,6 +17,8 @@ use super::files::FileBody;
 
 /// A request's body over either version.
 pub(crate) enum RequestBody {
+    /// There is none.
+    Empty,
     Http1(hyper::body::Incoming),
     Http2 {
         stream: h2::RecvStream,
@@ -27,6 +30,7 @@ pub(crate) enum RequestBody {
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Empty => "Empty",
             Self::Http1(_) => "Http1",
             Self::Http2 { .. } => "Http2",
         })
@@ -63,19 +67,22 @@ impl RequestBody {
         }
     }
 
-    /// The whole body, at most `max` bytes of it, within `patience`.
+    /// The whole body, at most `max` bytes of it, within `patience`, and the fields behind it.
     pub(crate) async fn collect_within(
         self,
         max: usize,
         patience: Duration,
-    ) -> Result<Bytes, CollectError> {
+    ) -> Result<(Bytes, HeaderMap), CollectError> {
         if self.size_hint().lower() > max as u64 {
             // Said beforehand: nothing is read, and a client that waits for 100 sends nothing.
             return Err(CollectError::TooLarge);
         }
         let whole = Limited::new(self, max).collect();
         match tokio::time::timeout(patience, whole).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Ok(whole)) => {
+                let trailers = whole.trailers().cloned().unwrap_or_default();
+                Ok((whole.to_bytes(), trailers))
+            }
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CollectError::TooLarge),
             Ok(Err(_)) => Err(CollectError::Failed),
             Err(_) => Err(CollectError::TimedOut),
@@ -92,6 +99,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Self::Http2 { stream, left } => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -101,13 +109,17 @@ impl Body for RequestBody {
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                None => Poll::Ready(None),
+                None => match ready!(stream.poll_trailers(cx)) {
+                    Ok(trailers) => Poll::Ready(trailers.map(|it| Ok(Frame::trailers(it)))),
+                    Err(error) => Poll::Ready(Some(Err(error.into()))),
+                },
             },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Empty => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2 { stream, .. } => stream.is_end_stream(),
         }
@@ -115,6 +127,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Empty => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2 { left, .. } => {
                 let mut hint = SizeHint::default();
@@ -136,6 +149,8 @@ pub(crate) enum ResponseBody {
     File(Box<FileBody>),
     /// Another body on its way through a compressor.
     Compressed(Box<Compressed>),
+    /// Bytes, and fields behind them; the bytes are taken first.
+    Trailed(Box<(Bytes, HeaderMap)>),
     /// Server-sent events, until the room, the peer or the gateway ends.
     Events(EventStream),
 }
@@ -164,6 +179,16 @@ impl Body for ResponseBody {
             Self::Compressed(compressed) => compressed
                 .poll_piece(cx)
                 .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Trailed(rest) => {
+                let (bytes, trailers) = &mut **rest;
+                let frame = if bytes.is_empty() {
+                    let trailers = std::mem::take(trailers);
+                    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
+                } else {
+                    Some(Frame::data(std::mem::take(bytes)))
+                };
+                Poll::Ready(frame.map(Ok))
+            }
             Self::Events(events) => events
                 .poll_next(cx)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
@@ -176,6 +201,7 @@ impl Body for ResponseBody {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::File(file) => file.left() == 0,
             Self::Compressed(compressed) => compressed.is_over(),
+            Self::Trailed(rest) => rest.0.is_empty() && rest.1.is_empty(),
             Self::Events(_) => false,
         }
     }
@@ -184,7 +210,10 @@ impl Body for ResponseBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => SizeHint::with_exact(file.left()),
-            Self::Unsaid | Self::Compressed(_) | Self::Events(_) => SizeHint::default(),
+            // Over HTTP/1.1 only what comes in chunks can have trailers.
+            Self::Unsaid | Self::Compressed(_) | Self::Trailed(_) | Self::Events(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

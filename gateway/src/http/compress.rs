@@ -49,7 +49,8 @@ pub(super) fn compress(
     accepted: Option<&HeaderValue>,
 ) {
     let config = &connection.worker.shared.config.http;
-    if !config.compression || !may_be_compressed(answer) {
+    let trailed = matches!(answer.body(), ResponseBody::Trailed(_));
+    if trailed || !config.compression || !may_be_compressed(answer) {
         return;
     }
     // Whether it was compressed or not, it depends on what the client takes.

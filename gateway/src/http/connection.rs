@@ -35,9 +35,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What tells the preface from every request of HTTP/1.1: nothing else has this method.
 const PREFACE_METHOD: &[u8] = b"PRI ";
 
-/// What somebody gets who goes on differently: empty SETTINGS, then GOAWAY for stream 0 with
+/// What a frame of HTTP/2 begins with that is shorter than 64 KiB, and no request of HTTP/1.1.
+const FRAME_START: u8 = 0;
+
+/// What somebody gets who goes on differently, or leaves it out: empty SETTINGS, then GOAWAY for stream 0 with
 /// PROTOCOL_ERROR (RFC 9113 §3.4).
-const BROKEN_PREFACE: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+pub(super) const BROKEN_PREFACE: &[u8] =
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// How long, and for how many bytes, a refused peer is read from so that it gets the refusal.
 const LINGER: Duration = Duration::from_secs(1);
@@ -300,6 +304,9 @@ async fn detect(
 ) -> io::Result<Option<(Stream, Version)>> {
     let mut first = BytesMut::with_capacity(PREFACE.len());
     let version = loop {
+        if first.first() == Some(&FRAME_START) {
+            break Version::Http1;
+        }
         if !PREFACE.starts_with(&first) {
             break Version::Http1;
         }
@@ -318,7 +325,8 @@ async fn detect(
             Err(elapsed) => return Err(elapsed.into()),
         }
     };
-    if matches!(version, Version::Http1) && first.starts_with(PREFACE_METHOD) {
+    let meant = first.starts_with(PREFACE_METHOD) || first.first() == Some(&FRAME_START);
+    if matches!(version, Version::Http1) && meant {
         door.worker.count(Id::HttpBadRequests);
         stream.write_all(BROKEN_PREFACE).await?;
         linger(stream).await;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TRAILER};
 use http::{HeaderMap, Method, Response, StatusCode};
 use roomwire_certs::Identity;
 use roomwire_hub::emitter::{Emitter, GatherError, Mode, name};
@@ -32,6 +32,7 @@ pub struct Request {
     parameters: BTreeMap<String, String>,
     headers: HeaderMap,
     body: Bytes,
+    trailers: HeaderMap,
     peer: SocketAddr,
     identity: Option<Arc<Identity>>,
     rooms: Rooms,
@@ -42,7 +43,7 @@ impl Request {
     fn new(
         head: &http::request::Parts,
         parameters: Parameters,
-        body: Bytes,
+        (body, trailers): (Bytes, HeaderMap),
         connection: &Connection,
     ) -> Self {
         let shared = &connection.worker.shared;
@@ -53,6 +54,7 @@ impl Request {
             parameters: parameters.into_iter().collect(),
             headers: head.headers.clone(),
             body,
+            trailers,
             peer: client(connection, &head.extensions),
             identity: connection.identity.clone(),
             rooms: Rooms::new(shared),
@@ -93,6 +95,11 @@ impl Request {
         &self.body
     }
 
+    /// The fields that came behind the body (RFC 9110 §6.5), if any did.
+    pub fn trailers(&self) -> &HeaderMap {
+        &self.trailers
+    }
+
     /// The body as JSON.
     ///
     /// # Errors
@@ -131,6 +138,7 @@ pub struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    trailers: HeaderMap,
 }
 
 impl Reply {
@@ -140,6 +148,7 @@ impl Reply {
             status,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            trailers: HeaderMap::new(),
         }
     }
 
@@ -197,8 +206,24 @@ impl Reply {
         self
     }
 
+    /// The same with a field behind the body. Over HTTP/1.1 clients get it that say `te: trailers`
+    /// (RFC 9110 §6.5.1).
+    #[must_use]
+    pub fn with_trailer(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        // RFC 9110 §6.6.2: announced in `Trailer`, which hyper goes by.
+        self.headers
+            .append(TRAILER, HeaderValue::from(name.clone()));
+        self.trailers.append(name, value);
+        self
+    }
+
     fn into_answer(self) -> Answer {
-        let mut answer = Response::new(ResponseBody::Whole(self.body));
+        let body = if self.trailers.is_empty() {
+            ResponseBody::Whole(self.body)
+        } else {
+            ResponseBody::Trailed(Box::new((self.body, self.trailers)))
+        };
+        let mut answer = Response::new(body);
         *answer.status_mut() = self.status;
         *answer.headers_mut() = self.headers;
         answer
@@ -220,7 +245,8 @@ pub(super) fn announce(
         return request;
     }
     let (head, body) = request.into_parts();
-    let announced = Request::new(&head, Parameters::new(), Bytes::new(), connection);
+    let no_body = (Bytes::new(), HeaderMap::new());
+    let announced = Request::new(&head, Parameters::new(), no_body, connection);
     connection
         .worker
         .shared
@@ -237,7 +263,7 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
         parameters,
     } = call;
     let (head, body) = request.into_parts();
-    let body = Call::body(http::Request::new(body), &connection).await?;
+    let body = Call::body_and_trailers(http::Request::new(body), &connection).await?;
     let request = Request::new(&head, parameters, body, &connection);
     let shared = &connection.worker.shared;
     let patience = shared.config.limits.max_request_timeout.get();

@@ -123,7 +123,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
             _ = connection.closed() => return,
         }
     };
-    if screen.refused_body() {
+    if screen.refused_body() || screen.heard_no_http() {
         connection.worker.count(Id::HttpBadRequests);
     }
     match ended {

@@ -7,81 +7,74 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, SendPushedResponse, SendResponse};
 use h2::{Reason, SendStream};
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use roomwire_metrics::Id;
 use roomwire_protocols::http1 as wire;
+use roomwire_protocols::http2::{Limits, Violation};
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
+use super::counted::{Count, Counted};
+use super::linger::LINGER;
 use super::pipeline::{refuse, respond};
 use super::problem::Problem;
+use super::unasked::Unasked;
 use super::watch::{Answering, FAREWELL, Verdict, Watch};
+use crate::config::{self, ByteSize, Config, Http2Config};
 use crate::lifecycle::Clock;
 use crate::session::Stream;
-
-/// Requests at once on one connection. Chosen: what browsers use, and what RFC 9113 §6.5.2 asks
-/// for at the least.
-const MAX_STREAMS: u32 = 128;
-
-/// Bytes of request bodies, or of a WebSocket, in flight per stream.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// As large as all streams' windows together, so that a stream that is not read holds up no other.
-const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Bytes h2 keeps per stream that the peer has not taken yet.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
-/// What DATA frames under 256 bytes may cost a connection until they are read, in bytes that each is
-/// short of that. h2's default ends connections whose WebSockets send many small messages, although
-/// they are read promptly: all that one poll of the connection reads, at most 128 times 8 KiB, comes
-/// before any session has its turn. In the smallest messages that is 17 MiB; as much again is for
-/// streams that are not read now. Worst case: 134,000 frames of 250 bytes in h2's memory, 32 MiB.
-const DATA_FRAME_BUDGET: usize = 32 * 1024 * 1024;
+/// Fields in one request, as over HTTP/1.1.
+const MAX_HEADERS: usize = 100;
+
+/// RFC 9113 §6.5.2: what each field counts besides its name and value.
+const FIELD_OVERHEAD: usize = 32;
 
 /// Bytes of body sent without asking for flow-control capacity again.
 const CHUNK: usize = 16 * 1024;
 
 /// A connection as h2 drives it.
-type Served = h2::server::Connection<Stream, Bytes>;
+type Served = h2::server::Connection<Counted, Bytes>;
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case GOAWAY is sent and the streams are finished.
 pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let worker = &connection.worker;
-    let limits = &worker.shared.config.limits;
-    let max_header = u32::try_from(limits.max_header.as_usize()).unwrap_or(u32::MAX);
-    let watch = Watch::http2(limits);
+    let config = &worker.shared.config;
+    let watch = Watch::http2(&config.limits);
     stream.report_to(Some(watch.activity()));
-    let handshake = Builder::new()
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(max_header)
-        .enable_connect_protocol()
-        .max_send_buffer_size(MAX_SEND_BUFFER)
-        .data_frame_budget(DATA_FRAME_BUDGET)
-        .handshake::<_, Bytes>(stream);
-    let handshake = tokio::time::timeout(limits.handshake_timeout.get(), handshake);
+    let count = Rc::new(Count::default());
+    let bounds = bounds(&config.http2);
+    let stream = Counted::new(stream, bounds, worker.shared.clock, Rc::clone(&count));
+    let handshake = builder(config).handshake::<_, Bytes>(stream);
+    let handshake = tokio::time::timeout(config.limits.handshake_timeout.get(), handshake);
     let mut served = match handshake.await {
         Ok(Ok(served)) => served,
-        Ok(Err(error)) => return failed(connection, &error),
+        Ok(Err(error)) => return failed(connection, &error, &count),
         Err(_) => {
             worker.count(Id::HttpTimeouts);
             return;
         }
     };
+    let mut begun = 0;
     let mut drained = pin!(connection.drained());
     let mut verdict = pin!(watch.verdict());
     let mut draining = false;
     loop {
         let request = tokio::select! {
             request = served.accept() => request,
+            violation = poll_fn(|cx| count.poll_violation(cx)) => {
+                return break_off(connection, served, violation).await;
+            }
             () = drained.as_mut(), if !draining => {
                 draining = true;
                 watch.drain();
@@ -93,20 +86,63 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
                 if verdict == Verdict::Idle {
                     go_away(served).await;
                 }
-                return;
+                break;
             }
-            _ = connection.closed() => return,
+            _ = connection.closed() => break,
         };
         match request {
-            None => return,
-            Some(Err(error)) => return failed(connection, &error),
+            None => break,
+            Some(Err(error)) => {
+                failed(connection, &error, &count);
+                break;
+            }
             Some(Ok((request, reply))) => {
+                begun += 1;
                 let (connection, answering) = (Rc::clone(connection), watch.begin());
                 worker.scope.spawn("http/2 stream", async move {
                     answer(connection, request, reply, answering).await;
                 });
             }
         }
+    }
+    let unserved = count.opened().saturating_sub(begun);
+    worker.lane.add(Id::Http2Unserved, unserved);
+}
+
+fn builder(config: &Config) -> Builder {
+    let http2 = &config.http2;
+    let bytes = |size: ByteSize| u32::try_from(size.get()).unwrap_or(u32::MAX);
+    let max_streams = u32::try_from(http2.max_streams).unwrap_or(u32::MAX);
+    let window = bytes(http2.stream_window);
+    // As large as all streams' windows together, so that a stream that is not read holds up no other;
+    // RFC 9113 §6.9.1 has an end to it.
+    let connection_window = max_streams.saturating_mul(window).min(u32::MAX >> 1);
+    let max_header = config.limits.max_header.as_usize() + MAX_HEADERS * FIELD_OVERHEAD;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(max_streams)
+        .initial_window_size(window)
+        .initial_connection_window_size(connection_window)
+        .max_header_list_size(u32::try_from(max_header).unwrap_or(u32::MAX))
+        .enable_connect_protocol()
+        .max_send_buffer_size(MAX_SEND_BUFFER)
+        .data_frame_budget(http2.max_small_data.as_usize())
+        .max_local_error_reset_streams(Some(http2.max_stream_errors))
+        // Those that are given up before we had a look: no more than could be open otherwise.
+        .max_pending_accept_reset_streams(http2.max_streams);
+    builder
+}
+
+fn bounds(config: &Http2Config) -> Limits {
+    let frames = |most: usize| u32::try_from(most).unwrap_or(u32::MAX);
+    Limits {
+        pings: frames(config.max_pings),
+        settings: frames(config.max_settings),
+        resets: frames(config.max_resets),
+        priorities: frames(config.max_priorities),
+        window_updates: frames(config.max_window_updates),
+        empty: frames(config.max_empty_frames),
+        continuations: frames(config.max_continuations),
     }
 }
 
@@ -117,9 +153,44 @@ async fn go_away(mut served: Served) {
     drop(tokio::time::timeout(FAREWELL, served.accept()).await);
 }
 
-fn failed(connection: &Connection, error: &h2::Error) {
+/// Ends a connection whose peer only makes work, and says so.
+async fn break_off(connection: &Connection, mut served: Served, violation: Violation) {
+    let (counter, reason) = match violation {
+        Violation::Continuations => (Id::Http2ContinuationFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::Empty => (Id::Http2EmptyFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::FrameSize => (Id::HttpBadRequests, Reason::FRAME_SIZE_ERROR),
+        Violation::Pings => (Id::Http2PingFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::Priorities => (Id::Http2PriorityFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::Resets => (Id::Http2ResetFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::Settings => (Id::Http2SettingsFloods, Reason::ENHANCE_YOUR_CALM),
+        Violation::StreamClosed => (Id::HttpBadRequests, Reason::STREAM_CLOSED),
+        Violation::WindowUpdates => (Id::Http2WindowFloods, Reason::ENHANCE_YOUR_CALM),
+    };
+    connection.worker.count(counter);
+    tracing::debug!(peer = %connection.peer, ?violation, "http/2 connection broken off");
+    served.abrupt_shutdown(reason);
+    let over = async { while served.accept().await.is_some() {} };
+    drop(tokio::time::timeout(FAREWELL + LINGER, over).await);
+}
+
+/// What h2 says in a GOAWAY for what one of its own bounds forbids.
+const COMPLAINTS: [(&str, Id); 5] = [
+    ("header_list_way_too_large", Id::Http2HeaderBombs),
+    ("too_many_continuations", Id::Http2ContinuationFloods),
+    ("too_many_data_frames", Id::Http2SmallDataFloods),
+    ("too_many_internal_resets", Id::Http2ErrorFloods),
+    ("too_many_resets", Id::Http2ResetFloods),
+];
+
+fn failed(connection: &Connection, error: &h2::Error, count: &Count) {
+    let complaint = || {
+        let known = COMPLAINTS.iter().find(|(word, _)| count.last_said(word));
+        known.map_or(Id::HttpBadRequests, |(_, id)| *id)
+    };
     let id = if error.is_io() {
         Id::HttpConnectionErrors
+    } else if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        complaint()
     } else {
         Id::HttpBadRequests
     };
@@ -139,10 +210,10 @@ async fn answer(
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let request = request.map(|stream| RequestBody::http2(stream, length.unwrap_or(0)));
-    let max_target = connection.worker.shared.config.limits.max_target.as_usize();
+    let unasked = Unasked::of(&connection, &request);
     let response = tokio::select! {
         response = async {
-            match check_target(request.uri(), max_target) {
+            match check(request.uri(), request.headers(), &connection.worker.shared.config.limits) {
                 Ok(()) => respond(&connection, request).await,
                 Err(problem) => {
                     connection.worker.count(Id::HttpBadRequests);
@@ -153,24 +224,52 @@ async fn answer(
         // The client gave up on the request; nobody is left to answer.
         _ = poll_fn(|cx| reply.poll_reset(cx)) => return,
     };
+    let mut response = response;
+    if let (Some(page), Some(unasked)) = (response.extensions_mut().remove(), unasked) {
+        unasked.send(&connection, page, &mut reply, &answering);
+    }
+    finish(&connection, response, &mut reply).await;
+}
+
+/// Sends an answer, or says that it broke off.
+pub(super) async fn finish(
+    connection: &Connection,
+    response: Response<ResponseBody>,
+    reply: &mut impl Respond,
+) {
     let patience = connection.worker.shared.config.limits.write_timeout.get();
-    if let Err(error) = send(response, &mut reply, patience).await {
+    if let Err(error) = send(response, reply, patience).await {
         tracing::debug!(peer = %connection.peer, %error, "http/2 stream failed");
+        if error.reason() == Some(Reason::CANCEL) {
+            connection.worker.count(Id::Http2Stalled);
+        }
         reply.send_reset(error.reason().unwrap_or(Reason::INTERNAL_ERROR));
     }
 }
 
-/// What the screen refuses over HTTP/1.1 before hyper has it.
-fn check_target(uri: &Uri, max_target: usize) -> Result<(), Problem> {
+/// What the screen refuses over HTTP/1.1 before hyper has it, and h2 does not.
+fn check(uri: &Uri, headers: &HeaderMap, limits: &config::Limits) -> Result<(), Problem> {
     let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let (status, violation) = if target.len() > max_target {
-        (StatusCode::URI_TOO_LONG, wire::Violation::TargetTooLong)
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let largest = headers.iter().map(field).max().unwrap_or(0);
+    let violation = if target.len() > limits.max_target.as_usize() {
+        wire::Violation::TargetTooLong
     } else if !target.is_ascii() {
-        (StatusCode::BAD_REQUEST, wire::Violation::Target)
+        wire::Violation::Target
+    } else if headers.len() > MAX_HEADERS {
+        wire::Violation::TooManyFields
+    } else if largest > limits.max_header_field.as_usize() {
+        wire::Violation::FieldTooLarge
     } else {
         return Ok(());
     };
-    Err(Problem::new(status, "bad_request", violation.reason()))
+    let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let code = if status == StatusCode::BAD_REQUEST {
+        "bad_request"
+    } else {
+        "too_large"
+    };
+    Err(Problem::new(status, code, violation.reason()))
 }
 
 /// The date, made once a second.
@@ -193,9 +292,48 @@ fn date() -> HeaderValue {
     })
 }
 
+/// What takes an answer: a request, or one that was promised.
+pub(super) trait Respond {
+    fn send_response(
+        &mut self,
+        head: Response<()>,
+        end: bool,
+    ) -> Result<SendStream<Bytes>, h2::Error>;
+
+    fn send_reset(&mut self, reason: Reason);
+}
+
+impl Respond for SendResponse<Bytes> {
+    fn send_response(
+        &mut self,
+        head: Response<()>,
+        end: bool,
+    ) -> Result<SendStream<Bytes>, h2::Error> {
+        self.send_response(head, end)
+    }
+
+    fn send_reset(&mut self, reason: Reason) {
+        self.send_reset(reason);
+    }
+}
+
+impl Respond for SendPushedResponse<Bytes> {
+    fn send_response(
+        &mut self,
+        head: Response<()>,
+        end: bool,
+    ) -> Result<SendStream<Bytes>, h2::Error> {
+        self.send_response(head, end)
+    }
+
+    fn send_reset(&mut self, reason: Reason) {
+        self.send_reset(reason);
+    }
+}
+
 pub(super) async fn send(
     response: Response<ResponseBody>,
-    reply: &mut SendResponse<Bytes>,
+    reply: &mut impl Respond,
     patience: Duration,
 ) -> Result<(), h2::Error> {
     let (mut head, mut body) = response.into_parts();
@@ -227,11 +365,21 @@ pub(super) async fn send(
                 return Ok(());
             }
         };
-        let Some(Ok(frame)) = frame else {
-            return stream.send_data(Bytes::new(), true);
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            // Ended like a whole one, a part would pass for the whole.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an answer breaks off");
+                return Err(Reason::INTERNAL_ERROR.into());
+            }
+            None => return stream.send_data(Bytes::new(), true),
         };
-        let Ok(data) = frame.into_data() else {
-            continue;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => return stream.send_trailers(trailers),
+                Err(_) => continue,
+            },
         };
         let last = body.is_end_stream();
         send_data(&mut stream, data, last, patience).await?;

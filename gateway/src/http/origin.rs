@@ -67,6 +67,23 @@ pub(crate) fn is_ours(host: &Authority, bound: SocketAddr, listed: &[String]) ->
     !bound.ip().is_loopback() || is_loopback(host.host()) || listed()
 }
 
+/// Whether a browser says that a page of another site had it ask, or a link there.
+pub(crate) fn is_cross_site(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site == "cross-site";
+    }
+    let Some(referrer) = headers.get(header::REFERER) else {
+        return false;
+    };
+    let referrer = referrer.to_str().ok();
+    let referrer = referrer.and_then(|text| text.parse::<Uri>().ok());
+    let ours = authority.and_then(|text| text.parse::<Authority>().ok());
+    match (referrer.as_ref().and_then(Uri::host), &ours) {
+        (Some(theirs), Some(ours)) => !theirs.eq_ignore_ascii_case(ours.host()),
+        _ => true,
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -86,6 +103,22 @@ mod tests {
         let listed: Vec<String> = listed.iter().map(|&origin| origin.to_owned()).collect();
         let allowed = is_allowed(&headers, Some(host), bound.parse().unwrap(), &listed);
         assert_eq!(allowed, expected, "{origin:?} to {host} on {bound}");
+    }
+
+    #[test]
+    fn a_browser_tells_whose_page_had_it_ask() {
+        let asked = |name: &'static str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            is_cross_site(&headers, Some("app.example:8443"))
+        };
+        assert!(!is_cross_site(&HeaderMap::new(), Some("app.example")));
+        assert!(asked("sec-fetch-site", "cross-site"));
+        assert!(!asked("sec-fetch-site", "same-origin"));
+        assert!(!asked("sec-fetch-site", "none"));
+        assert!(asked("referer", "https://other.example/page"));
+        assert!(asked("referer", "not a reference at all"));
+        assert!(!asked("referer", "https://app.example:8443/chat"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The pages: plain files of our own, embedded in the binary.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
@@ -57,18 +59,64 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ),
 ];
 
+static HOME: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../pages/index.html")));
+static ADMIN: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../pages/admin.html")));
+
+/// A page, and what a client needs besides it. Answers carry it among their extensions.
+#[derive(Debug)]
+pub(super) struct Page {
+    html: &'static str,
+    /// Files of ours that it loads at once, in its order.
+    pub(super) assets: Vec<&'static str>,
+    /// The same as a `Link` field's value (RFC 8297).
+    pub(super) links: HeaderValue,
+}
+
+impl Page {
+    fn new(html: &'static str) -> Self {
+        let pieces = html.split("\"/assets/").skip(1);
+        let mut assets: Vec<&str> = Vec::new();
+        for name in pieces.filter_map(|piece| piece.split('"').next()) {
+            if !assets.contains(&name) {
+                assets.push(name);
+            }
+        }
+        let links: Vec<String> = assets.iter().filter_map(|name| link(name)).collect();
+        let links = HeaderValue::try_from(links.join(", "));
+        Self {
+            html,
+            assets,
+            links: links.expect("names of files are printable"),
+        }
+    }
+}
+
+/// How a file is to be loaded beforehand.
+fn link(name: &str) -> Option<String> {
+    let (_, content_type, _) = ASSETS.iter().find(|(known, _, _)| *known == name)?;
+    let how = match *content_type {
+        CSS => "preload; as=style",
+        SCRIPT => "modulepreload",
+        SVG => "preload; as=image",
+        _ => return None,
+    };
+    Some(format!("</assets/{name}>; rel={how}"))
+}
+
 /// `GET /`
 pub(super) fn home() -> Answer {
-    html(include_bytes!("../../pages/index.html"))
+    html(&HOME)
 }
 
 /// `GET /admin`
 pub(super) fn admin() -> Answer {
-    html(include_bytes!("../../pages/admin.html"))
+    html(&ADMIN)
 }
 
-fn html(page: &'static [u8]) -> Answer {
-    let mut answer = with_type(StatusCode::OK, HTML, Bytes::from_static(page));
+fn html(page: &'static Page) -> Answer {
+    let bytes = Bytes::from_static(page.html.as_bytes());
+    let mut answer = with_type(StatusCode::OK, HTML, bytes);
+    answer.extensions_mut().insert(page);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -131,5 +179,16 @@ mod tests {
             }
         }
         assert!(seen > 10, "the pages load {seen} files");
+    }
+
+    #[test]
+    fn what_a_page_names_is_told_beforehand() {
+        for page in [&*HOME, &*ADMIN] {
+            assert!(page.assets.len() > 3, "{:?}", page.assets);
+            let links = page.links.to_str().unwrap();
+            assert_eq!(links.matches("rel=").count(), page.assets.len(), "{links}");
+            let style = "</assets/base.css>; rel=preload; as=style";
+            assert!(links.contains(style), "{links}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::client::{self, Told};
 use super::compress::{compress, vary};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
-use super::service;
+use super::{origin, service};
 use crate::config::{Config, Protocol};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -144,7 +144,10 @@ impl Seen {
             began_us: shared.clock.now_us(),
             head: *request.method() == Method::HEAD,
             waits: query.is_some_and(|query| query.contains("wait=")),
-            accept_encoding: headers.get(header::ACCEPT_ENCODING).cloned(),
+            accept_encoding: headers
+                .get(header::ACCEPT_ENCODING)
+                .filter(|_| origin.is_some() || !may_be_guessed(connection, request))
+                .cloned(),
             origin: origin.cloned(),
             preflight: asks && *request.method() == Method::OPTIONS,
             entry: entry.map(|_| Entry::of(connection, request)),
@@ -208,6 +211,13 @@ fn request_id(connection: &Connection, request: &mut Request<RequestBody>) -> He
     let id = HeaderValue::try_from(id).expect("hexadecimal digits are a header's value");
     request.headers_mut().insert(REQUEST_ID, id.clone());
     id
+}
+
+/// Whether a browser asks at the bidding of another site's page, which could learn what an answer over
+/// TLS holds from how well it compresses (BREACH). A page that may read answers has no need to.
+fn may_be_guessed(connection: &Connection, request: &Request<RequestBody>) -> bool {
+    service::listener(connection).protocol == Protocol::Https.as_str()
+        && origin::is_cross_site(request.headers(), service::authority(request))
 }
 
 fn count_class(connection: &Connection, status: StatusCode) {

@@ -11,24 +11,19 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use roomwire_protocols::http1::{Inspector, Limits, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
+use super::connection::BROKEN_PREFACE;
+use super::linger::Linger;
 use super::problem::Problem;
 use crate::session::{Activity, Stream};
 
 /// What hyper gets for a head that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-
-/// How long, and for how many bytes, a peer is read from that has more to send than was wanted, so
-/// that it gets the answer and not a reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// What the stream that hyper has and the service share.
 #[derive(Debug, Default)]
@@ -38,6 +33,8 @@ pub(super) struct Screen {
     late: AtomicBool,
     /// Our side is closed; what is read from here on is thrown away.
     closed: AtomicBool,
+    /// The first line was nothing that HTTP/1.1 has.
+    not_http: AtomicBool,
 }
 
 /// Why the input is not looked at any further.
@@ -64,6 +61,11 @@ impl Screen {
     pub(super) fn refusal_of(&self, index: u64) -> Option<Refusal> {
         let refusal = self.refusal.get();
         refusal.filter(|it| it.after == Some(index)).copied()
+    }
+
+    /// Whether the connection ended because its first line was nothing that HTTP/1.1 has.
+    pub(super) fn heard_no_http(&self) -> bool {
+        self.not_http.load(Ordering::Relaxed)
     }
 
     /// Whether a part of a body was refused.
@@ -106,8 +108,10 @@ pub(super) struct Screened {
     ready: Bytes,
     /// Nothing more is given to hyper.
     over: bool,
+    /// What is said before our side is closed.
+    last_words: Bytes,
     shut: bool,
-    lingering: Option<(Pin<Box<Sleep>>, usize)>,
+    lingering: Option<Linger>,
 }
 
 impl fmt::Debug for Screened {
@@ -133,6 +137,7 @@ impl Screened {
             held: BytesMut::new(),
             ready: Bytes::new(),
             over: false,
+            last_words: Bytes::new(),
             shut: false,
             lingering: None,
         }
@@ -173,9 +178,20 @@ impl Screened {
         self.activity
             .unfinished
             .store(unfinished, Ordering::Relaxed);
-        if let Some(violation) = inspected.refused {
-            self.refuse(violation.into());
+        match inspected.refused {
+            Some(Violation::NotHttp) if self.inspector.heads() == 0 => self.turn_away(),
+            Some(violation) => self.refuse(violation.into()),
+            None => {}
         }
+    }
+
+    /// Ends a connection on which the peer began with something else. Where both versions are spoken
+    /// it may have been meant as HTTP/2's preface, and is answered as that (RFC 9113 §3.4).
+    fn turn_away(&mut self) {
+        self.over = true;
+        self.held = BytesMut::new();
+        self.last_words = Bytes::from_static(BROKEN_PREFACE);
+        self.screen.not_http.store(true, Ordering::Relaxed);
     }
 
     fn refuse(&mut self, mut refusal: Refusal) {
@@ -204,6 +220,9 @@ impl Screened {
 
     /// Behind a head that was refused there is no more to read; a body that was is broken.
     fn nothing_more(&self) -> Poll<io::Result<()>> {
+        if self.screen.heard_no_http() {
+            return Poll::Ready(Ok(()));
+        }
         match self.screen.refusal.get().filter(|it| it.after.is_none()) {
             Some(refusal) => {
                 let kind = io::ErrorKind::InvalidData;
@@ -281,6 +300,13 @@ impl AsyncWrite for Screened {
     /// Closes our side, and reads on for a moment where the peer has more to send.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        while !this.last_words.is_empty() {
+            let words = Pin::new(&mut this.stream).poll_write(cx, &this.last_words);
+            match ready!(words)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => this.last_words.advance(written),
+            }
+        }
         if !this.shut {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             this.shut = true;
@@ -289,17 +315,7 @@ impl AsyncWrite for Screened {
         if !this.leaves_unread() {
             return Poll::Ready(Ok(()));
         }
-        let begin = || (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES);
-        let (deadline, left) = this.lingering.get_or_insert_with(begin);
-        let mut sink = [0; 4096];
-        loop {
-            match this.stream.poll_read_into(cx, &mut sink) {
-                Poll::Ready(Ok(read)) if read > 0 && *left > 0 => {
-                    *left = left.saturating_sub(read);
-                }
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return deadline.as_mut().poll(cx).map(Ok),
-            }
-        }
+        let lingering = this.lingering.get_or_insert_with(Linger::begin);
+        lingering.poll_over(&mut this.stream, cx).map(Ok)
     }
 }

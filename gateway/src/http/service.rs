@@ -60,6 +60,15 @@ impl Call {
         request: Request<RequestBody>,
         connection: &Connection,
     ) -> Result<bytes::Bytes, Problem> {
+        let (body, _) = Self::body_and_trailers(request, connection).await?;
+        Ok(body)
+    }
+
+    /// The same, and the fields behind it.
+    pub(crate) async fn body_and_trailers(
+        request: Request<RequestBody>,
+        connection: &Connection,
+    ) -> Result<(bytes::Bytes, HeaderMap), Problem> {
         let limits = &connection.worker.shared.config.limits;
         let max = limits.max_body.as_usize();
         let patience = limits.header_timeout.get();

@@ -64,6 +64,14 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct Answering(Arc<AtomicUsize>);
 
+impl Answering {
+    /// Another answer that goes along with this one.
+    pub(super) fn and_another(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

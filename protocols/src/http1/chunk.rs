@@ -150,6 +150,10 @@ impl Chunks {
         let digit = char::from(byte).to_digit(16).ok_or(Violation::Chunk)?;
         let size = self.size.checked_mul(16).ok_or(Violation::Chunk)?;
         self.size = size + u64::from(digit);
+        // As with lengths: no more than a file can have.
+        if i64::try_from(self.size).is_err() {
+            return Err(Violation::Chunk);
+        }
         Ok(())
     }
 

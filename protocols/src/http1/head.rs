@@ -159,7 +159,12 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<bool, Violation> {
         return Err(Violation::TargetTooLong);
     }
     if !is_target(method, target) {
-        return Err(Violation::Target);
+        let http = version.starts_with(b"HTTP/");
+        return Err(if http {
+            Violation::Target
+        } else {
+            Violation::NotHttp
+        });
     }
     match version {
         b"HTTP/1.1" => Ok(true),

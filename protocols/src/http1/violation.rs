@@ -6,6 +6,8 @@
 pub enum Violation {
     /// A request line that is not method, target and version with one space between (RFC 9112 §3).
     RequestLine,
+    /// A first line of three words of which none could be HTTP/1.1's: perhaps another protocol's.
+    NotHttp,
     /// A line that does not end in CR LF, or a CR elsewhere (RFC 9112 §2.2).
     LineEnd,
     /// A method longer than any that is known here.
@@ -51,6 +53,7 @@ impl Violation {
             Self::MethodTooLong | Self::UnknownCoding => 501,
             Self::Version => 505,
             Self::RequestLine
+            | Self::NotHttp
             | Self::LineEnd
             | Self::Target
             | Self::FieldName
@@ -68,6 +71,7 @@ impl Violation {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::RequestLine => "the request line is not method, target and version",
+            Self::NotHttp => "the first line is not one of HTTP",
             Self::LineEnd => "a line does not end in CR LF",
             Self::MethodTooLong => "the method is too long",
             Self::Target => "the target is not a valid one for the method",

@@ -1,5 +1,6 @@
 //! One client per wire.
 
+mod frames;
 mod http;
 mod json;
 mod person;
@@ -10,6 +11,7 @@ mod tunnel;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use frames::{Frame, Frames, field};
 pub use http::{Answer, Body, Http};
 pub use json::{Client, Heard, Transport};
 pub use person::Person;

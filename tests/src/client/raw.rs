@@ -73,6 +73,20 @@ impl Raw {
         self.buffer.split_to(count).to_vec()
     }
 
+    /// Reads so many bytes; `None` where the connection ends before, however it does.
+    pub async fn try_read(&mut self, count: usize) -> Option<Vec<u8>> {
+        let whole = within("bytes, or the connection's end", async {
+            while self.buffer.len() < count {
+                if !matches!(self.socket.read_buf(&mut self.buffer).await, Ok(1..)) {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+        whole.then(|| self.buffer.split_to(count).to_vec())
+    }
+
     /// Reads up to the connection's end, however it comes.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         within("the connection's end", async {

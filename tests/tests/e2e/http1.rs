@@ -308,6 +308,10 @@ async fn a_broken_preface_of_http2_is_answered_by_goaway() {
         b"PRI / HTTP/1.1\r\nhost: a\r\n\r\n",
         // Nothing follows it.
         b"PRI * HTTP",
+        b"INVALID CONNECTION PREFACE\r\n\r\n",
+        b"pri * http/2.0\r\n\r\nsm\r\n\r\n",
+        // It was left out.
+        b"\0\0\0\x04\0\0\0\0\0",
     ] {
         let counters = gateway.counters();
         let mut raw = gateway.raw(gateway.http()).await;

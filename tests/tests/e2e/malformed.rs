@@ -488,7 +488,7 @@ async fn what_is_not_http_is_a_bad_request() {
     let gateway = TestGateway::start();
     let mut witness = Witness::of(&gateway, "calm").await;
     for garbage in [
-        &b"\x00\x01\x02\x03\r\n\r\n"[..],
+        &b"\x01\x02\x03\x04\r\n\r\n"[..],
         b"HELLO\r\n\r\n",
         b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",

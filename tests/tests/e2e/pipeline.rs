@@ -221,6 +221,32 @@ async fn answers_are_compressed_for_clients_that_take_it() {
 }
 
 #[tokio::test]
+async fn over_tls_nothing_is_compressed_that_another_sites_page_asked_for() {
+    let gateway = with_route(|config| {
+        config.gateway.origins = vec!["https://app.example".to_owned()];
+    });
+    let br = ("accept-encoding", "br");
+    let foreign = [
+        [br, ("sec-fetch-site", "cross-site")],
+        [br, ("referer", "https://evil.example/")],
+    ];
+    for mut http in [gateway.https1().await, gateway.https2().await] {
+        for fields in foreign {
+            let answer = get(&mut http, "/text", &fields).await;
+            assert_eq!(answer.header("content-encoding"), "", "{fields:?}");
+        }
+        // One that may read the answer learns nothing from its length.
+        let listed = ("origin", "https://app.example");
+        let answer = get(&mut http, "/text", &[br, foreign[0][1], listed]).await;
+        assert_eq!(answer.header("content-encoding"), "br");
+    }
+    for fields in foreign {
+        let answer = get(&mut gateway.http1().await, "/text", &fields).await;
+        assert_eq!(answer.header("content-encoding"), "br", "nothing is secret");
+    }
+}
+
+#[tokio::test]
 async fn files_are_compressed_but_not_parts_of_them() {
     let site = tempfile::tempdir().unwrap();
     let text = "0123456789 and so on, ".repeat(50_000);

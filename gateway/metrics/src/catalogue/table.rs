@@ -314,6 +314,34 @@ catalogue! {
         "Opens and first reads of static files that had to wait for a disk. Many: more memory for the kernel's cache would help.";
     counter FilesRefused "http_file_requests_refused_total" Requests Info
         "Requests for static files refused because max_file_queue was reached. The disk is too slow for what is asked of it.";
+    counter Http2Pushes "http2_pushes_total" Requests Diag
+        "Files of our pages pushed along with them over HTTP/2.";
+    counter Http2EarlyHints "http2_early_hints_total" Requests Diag
+        "Requests for our pages that were answered by early hints (103) first.";
+    counter Http2Unserved "http2_requests_unserved_total" Requests Info
+        "Requests of HTTP/2 connections that ended which were never looked at: malformed, with headers over limits.max_header, more at once than http2.max_streams, or sent while the connection was ending.";
+    counter Http2Stalled "http2_streams_stalled_total" Streams Info
+        "Answers given up because the peer kept the stream's window shut for limits.write_timeout.";
+    counter Http2ContinuationFloods "http2_continuation_floods_total" Errors Info
+        "HTTP/2 connections ended for headers in more pieces than http2.max_continuations. Somebody attacks, or try a larger limit.";
+    counter Http2EmptyFloods "http2_empty_frame_floods_total" Errors Info
+        "HTTP/2 connections ended for more empty frames than http2.max_empty_frames. Somebody attacks, or a client is broken.";
+    counter Http2ErrorFloods "http2_stream_error_floods_total" Errors Info
+        "HTTP/2 connections ended for more streams that break a rule than http2.max_stream_errors. Somebody attacks, or a client is broken.";
+    counter Http2HeaderBombs "http2_header_bombs_total" Errors Info
+        "HTTP/2 connections ended for headers that decode to more than four times limits.max_header. Somebody attacks.";
+    counter Http2PingFloods "http2_ping_floods_total" Errors Info
+        "HTTP/2 connections ended for more pings than http2.max_pings. Somebody attacks, or a client is broken.";
+    counter Http2PriorityFloods "http2_priority_floods_total" Errors Info
+        "HTTP/2 connections ended for more frames without a meaning than http2.max_priorities. Somebody attacks, or try a larger limit.";
+    counter Http2ResetFloods "http2_reset_floods_total" Errors Info
+        "HTTP/2 connections ended for more requests given up than http2.max_resets (rapid reset). Somebody attacks, or clients often change their mind: then raise it.";
+    counter Http2SettingsFloods "http2_settings_floods_total" Errors Info
+        "HTTP/2 connections ended for more settings than http2.max_settings. Somebody attacks, or a client is broken.";
+    counter Http2SmallDataFloods "http2_small_data_floods_total" Errors Info
+        "HTTP/2 connections ended for more small DATA frames unread than http2.max_small_data. Somebody attacks, or a WebSocket sends faster than it is served.";
+    counter Http2WindowFloods "http2_window_update_floods_total" Errors Info
+        "HTTP/2 connections ended for more window updates than http2.max_window_updates. Somebody attacks, or a client gives back its window byte by byte.";
     counter TlsHandshakes "tls_handshakes_total" Handshakes Info
         "TLS handshakes done, full and resumed.";
     counter TlsHandshakesFull "tls_handshakes_full_total" Handshakes Info

@@ -23,13 +23,14 @@ use super::setting::{Setting, Visitor, nearest};
 const PREFIX: &str = "ROOMWIRE_";
 
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "acme",
     "gateway",
     "listener",
     "rooms",
     "websocket",
     "http",
+    "http2",
     "rate",
     "limits",
 ];
