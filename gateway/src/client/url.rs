@@ -1,7 +1,7 @@
 //! The address of a gateway as a person types it.
 //!
-//! Five kinds of URL name the five wires a client can speak: `ws://` and `wss://`, `tcp://`,
-//! `udp://`, and `http://` or `https://` for server-sent events. [`ServerUrl`] is the checked form:
+//! Five kinds of URL name the five wires a client can speak: `ws://` and `wss://`, `tcp://` and
+//! `tls://`, `udp://`, and `http://` or `https://` for server-sent events. [`ServerUrl`] is the checked form:
 //! wire, host, port and path, with the default ports of a gateway that runs without configuration.
 //! It resolves nothing and opens nothing; the client does.
 
@@ -14,6 +14,7 @@ const KINDS: &str = "give one of:\n  \
     ws://HOST[:8080][/ws]    WebSocket\n  \
     wss://HOST[:8443][/ws]   WebSocket over TLS\n  \
     tcp://HOST[:7000]        JSON lines over TCP\n  \
+    tls://HOST:PORT          JSON lines over TLS\n  \
     udp://HOST[:7000]        datagrams\n  \
     http(s)://HOST[:PORT]    server-sent events and POST (8080, with TLS 8443)";
 
@@ -26,6 +27,8 @@ pub enum Scheme {
     Https,
     /// `tcp://`: one JSON object per line.
     Tcp,
+    /// `tls://`: the same over TLS.
+    Tls,
     /// `udp://`: one JSON object per datagram.
     Udp,
     /// `ws://`: one JSON object per WebSocket text message.
@@ -35,10 +38,11 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Http,
         Self::Https,
         Self::Tcp,
+        Self::Tls,
         Self::Udp,
         Self::Ws,
         Self::Wss,
@@ -50,6 +54,7 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
             Self::Udp => "udp",
             Self::Ws => "ws",
             Self::Wss => "wss",
@@ -58,7 +63,7 @@ impl Scheme {
 
     /// True where TLS comes before the first byte of the protocol.
     pub fn is_tls(self) -> bool {
-        matches!(self, Self::Https | Self::Wss)
+        matches!(self, Self::Https | Self::Tls | Self::Wss)
     }
 
     /// The port that a gateway without configuration listens on for this wire.
@@ -66,7 +71,7 @@ impl Scheme {
         match self {
             Self::Http | Self::Ws => 8080,
             Self::Https | Self::Wss => 8443,
-            Self::Tcp | Self::Udp => 7000,
+            Self::Tcp | Self::Tls | Self::Udp => 7000,
         }
     }
 }
@@ -216,13 +221,15 @@ fn path(uri: &Uri, scheme: Scheme) -> Result<String, UrlError> {
             Ok(uri.path().trim_end_matches('/').to_owned())
         }
         Scheme::Http | Scheme::Https => Err(UrlError::new("a query is not part of the address")),
-        Scheme::Tcp | Scheme::Udp => match uri.path_and_query().map(|path| path.as_str()) {
-            None | Some("" | "/") => Ok(String::new()),
-            Some(path) => Err(UrlError::new(format!(
-                "{}:// has no path, but {path:?} was given",
-                scheme.as_str()
-            ))),
-        },
+        Scheme::Tcp | Scheme::Tls | Scheme::Udp => {
+            match uri.path_and_query().map(|path| path.as_str()) {
+                None | Some("" | "/") => Ok(String::new()),
+                Some(path) => Err(UrlError::new(format!(
+                    "{}:// has no path, but {path:?} was given",
+                    scheme.as_str()
+                ))),
+            }
+        }
     }
 }
 
@@ -240,7 +247,14 @@ mod tests {
     fn refuse(text: &str, problem: &str) {
         let error = text.parse::<ServerUrl>().expect_err(text).to_string();
         assert!(error.contains(problem), "{text}: {error}");
-        for kind in ["ws://", "wss://", "tcp://", "udp://", "http(s)://"] {
+        for kind in [
+            "ws://",
+            "wss://",
+            "tcp://",
+            "tls://",
+            "udp://",
+            "http(s)://",
+        ] {
             assert!(error.contains(kind), "{text}: {error} lacks {kind}");
         }
     }
@@ -261,6 +275,7 @@ mod tests {
         check("ws://h:1/chat?v=1", "ws://h:1/chat?v=1");
         check("https://h:2/prefix/", "https://h:2/prefix");
         check("tcp://[::1]:3", "tcp://[::1]:3");
+        check("tls://h:4", "tls://h:4");
         check("udp://127.0.0.1:4", "udp://127.0.0.1:4");
     }
 

@@ -1,14 +1,15 @@
 //! Churn: connections that are opened, shake hands, and are closed at once, over and over.
 //!
 //! A cycle is the connect, the handshake, our close frame and the server's end of the connection, so
-//! that a server which closes properly is not charged for it.
+//! that a server which closes properly is not charged for it. Without frames it is the connect, one
+//! message that comes back, and the ends of both sides.
 
 use serde_json::json;
 
 use super::driver::Load;
 use super::latency::Latency;
 use super::net::{End, Net};
-use super::plan::Plan;
+use super::plan::{Plan, Protocol};
 use super::report::{Outcome, Window};
 use super::shared::Phase;
 
@@ -29,13 +30,23 @@ pub(super) struct Churn {
     whole: Latency,
     /// When the connection of a key was begun.
     began: Vec<u64>,
+    /// What is sent first and has to come back; empty where that is nothing.
+    message: Vec<u8>,
+    /// How much of it has come back, by key.
+    came: Vec<usize>,
     why: Option<String>,
 }
 
 impl Churn {
-    pub(super) fn new(concurrency: usize) -> Self {
+    pub(super) fn new(plan: &Plan, thread: usize) -> Self {
+        let message = match plan.protocol {
+            Protocol::Bytes => plan.content.plain(plan.size, false),
+            Protocol::Roomwire | Protocol::Raw | Protocol::Socketio => Vec::new(),
+        };
         Self {
-            concurrency,
+            concurrency: plan.share(thread),
+            message,
+            came: Vec::new(),
             is_running: false,
             is_measuring: false,
             cycles: 0,
@@ -65,6 +76,10 @@ impl Load for Churn {
         let began = net.links.get(key).map_or(0, |link| link.began);
         if self.began.len() <= key {
             self.began.resize(key + 1, 0);
+            self.came.resize(key + 1, 0);
+        }
+        if let Some(came) = self.came.get_mut(key) {
+            *came = 0;
         }
         if let Some(slot) = self.began.get_mut(key) {
             *slot = began;
@@ -72,12 +87,25 @@ impl Load for Churn {
         if self.is_measuring {
             self.handshake.record(began, net.now());
         }
-        net.close(key);
+        if self.message.is_empty() {
+            net.close(key);
+        } else {
+            net.send(key, &self.message);
+        }
     }
 
-    fn on_message(&mut self, _key: usize, _payload: &[u8], _now: u64) {}
+    fn on_message(&mut self, key: usize, payload: &[u8], _now: u64) {
+        if let Some(came) = self.came.get_mut(key) {
+            *came += payload.len();
+        }
+    }
 
-    fn on_read(&mut self, _key: usize, _net: &mut Net) {}
+    fn on_read(&mut self, key: usize, net: &mut Net) {
+        let came = self.came.get(key).copied().unwrap_or_default();
+        if !self.message.is_empty() && came == self.message.len() {
+            net.close(key);
+        }
+    }
 
     fn on_end(&mut self, key: usize, end: End, net: &mut Net) {
         match end {

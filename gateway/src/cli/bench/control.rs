@@ -17,6 +17,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::super::terminal;
+use super::byte_echo::ByteEcho;
+use super::byte_send::ByteSend;
 use super::churn::Churn;
 use super::driver::{Driver, Load};
 use super::echo::Echo;
@@ -62,9 +64,13 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Report> {
     let run = |plan| Run::new(plan, target);
     let threads = plan.threads;
     match plan.mode {
+        Mode::Echo if plan.protocol == Protocol::Bytes => {
+            run(plan)?.measure(|plan, _| ByteEcho::new(plan))
+        }
+        Mode::Send => run(plan)?.measure(|plan, _| ByteSend::new(plan)),
         Mode::Echo => run(plan)?.measure(|plan, _| Echo::new(plan, mask)),
         Mode::Idle => run(plan)?.measure(|_, _| Idle::default()),
-        Mode::Churn => run(plan)?.measure(|plan, thread| Churn::new(plan.share(thread))),
+        Mode::Churn => run(plan)?.measure(|plan, thread| Churn::new(plan, thread)),
         Mode::Fanout => {
             let board = Arc::new(Board::new(threads));
             run(plan)?.measure(move |plan, thread| {
@@ -90,10 +96,12 @@ fn target(plan: &Plan) -> anyhow::Result<Target> {
     };
     let mut mask = [0; 4];
     aws_lc_rs::rand::fill(&mut mask).map_err(|_| anyhow!("the system has no random numbers"))?;
+    let upgrade = (plan.protocol != Protocol::Bytes)
+        .then(|| Upgrade::new(&url.authority(), &plan.path, subprotocol, plan.deflate));
     Ok(Target {
         address: resolve(url.host(), url.port())?,
         tls,
-        upgrade: Upgrade::new(&url.authority(), &plan.path, subprotocol, plan.deflate),
+        upgrade,
         is_socketio: plan.protocol == Protocol::Socketio,
         mask,
     })
@@ -323,7 +331,7 @@ impl Run {
                 let seconds = left.as_secs_f64().ceil();
                 match self.plan.mode {
                     Mode::Churn => format!("{what}, {seconds} s left"),
-                    Mode::Echo | Mode::Fanout | Mode::Idle => {
+                    Mode::Echo | Mode::Fanout | Mode::Idle | Mode::Send => {
                         format!("{open} connections, {what}, {seconds} s left")
                     }
                 }

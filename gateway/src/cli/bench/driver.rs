@@ -38,8 +38,11 @@ pub(super) trait Load: Send + Sized + 'static {
     /// The handshake of a connection is done.
     fn on_open(&mut self, key: usize, net: &mut Net);
 
-    /// A data message has come. `now` is when its bytes were read.
+    /// A data message has come; where there are no frames, some bytes. `now` is when they were read.
     fn on_message(&mut self, key: usize, payload: &[u8], now: u64);
+
+    /// A connection takes more again.
+    fn on_writable(&mut self, _key: usize, _net: &mut Net) {}
 
     /// All messages of one read have been told.
     fn on_read(&mut self, key: usize, net: &mut Net);
@@ -141,6 +144,9 @@ impl<L: Load> Driver<L> {
         {
             self.net.end(key, End::Lost(error.to_string()));
         }
+        if self.net.becomes_bare(key) {
+            self.on_ready(key);
+        }
     }
 
     fn on_writable(&mut self, key: usize) -> io::Result<()> {
@@ -148,13 +154,20 @@ impl<L: Load> Driver<L> {
             return Ok(());
         };
         if link.stage != Stage::Connecting {
-            return link.flush();
+            link.flush()?;
+            if link.is_sent() && link.stage == Stage::Open {
+                self.load.on_writable(key, &mut self.net);
+            }
+            return Ok(());
         }
         if let Some(error) = link.stream.take_error()? {
             return Err(error);
         }
         link.stage = Stage::Upgrading;
-        link.send(self.net.target.upgrade.request())
+        match &self.net.target.upgrade {
+            Some(upgrade) => link.send(upgrade.request()),
+            None => link.flush(),
+        }
     }
 
     /// Where the peer is gone, a short read does not mean that there is nothing left to know.
@@ -209,9 +222,16 @@ impl<L: Load> Driver<L> {
 
     /// Handles the whole frames in `bytes` and tells how long they are.
     fn consume(&mut self, key: usize, bytes: &[u8]) -> usize {
+        let Some(upgrade) = &self.net.target.upgrade else {
+            if self.net.stage(key) == Some(Stage::Open) {
+                let now = self.net.now();
+                self.load.on_message(key, bytes, now);
+            }
+            return bytes.len();
+        };
         let mut done = 0;
         if self.net.stage(key) == Some(Stage::Upgrading) {
-            match self.net.target.upgrade.check(bytes) {
+            match upgrade.check(bytes) {
                 Ok(Some(opening)) => {
                     done = opening.length;
                     self.net.on_upgraded(key, opening);

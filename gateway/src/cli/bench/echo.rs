@@ -46,7 +46,9 @@ impl Echo {
                 let argument = plan.content.plain(plan.size, true);
                 [before.as_bytes(), &argument, after.as_bytes()].concat()
             }
-            Protocol::Raw | Protocol::Roomwire => plan.content.plain(plan.size, false),
+            Protocol::Raw | Protocol::Roomwire | Protocol::Bytes => {
+                plan.content.plain(plan.size, false)
+            }
         };
         let mut burst = Vec::new();
         frame::append(&mut burst, opcode, &payload, mask);

@@ -181,7 +181,7 @@ impl Template {
 /// What is sent before and behind a payload.
 fn around(plan: &Plan) -> (String, &'static str) {
     match plan.protocol {
-        Protocol::Raw => (String::new(), ""),
+        Protocol::Raw | Protocol::Bytes => (String::new(), ""),
         Protocol::Roomwire => {
             let room = json_string(&plan.room);
             let publish = format!(r#"{{"type":"publish","room":{room},"data":"#);

@@ -11,7 +11,7 @@ use super::stream::Stream;
 pub(super) enum Stage {
     /// TCP is being opened.
     Connecting,
-    /// The request was sent; its answer is not whole.
+    /// The request was sent, or TLS was begun; the answer is not whole.
     Upgrading,
     /// The WebSocket is there, and what speaks on it has not said that it is ready.
     Greeting,
@@ -63,6 +63,11 @@ impl Link {
             self.unsent.extend_from_slice(bytes);
         }
         Ok(())
+    }
+
+    /// Whether the socket has taken everything.
+    pub(super) fn is_sent(&self) -> bool {
+        self.unsent.is_empty()
     }
 
     /// Writes what was kept.

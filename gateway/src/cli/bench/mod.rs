@@ -3,9 +3,11 @@
 //! The load generator shares the machine with what it measures, so it is built to be light: threads
 //! that each run one epoll loop over plain sockets, frames built before the run, one write for all
 //! that one read called for. What is measured is a [`Load`](driver::Load), one file for each mode;
-//! `control` takes a run through its phases and `report` prints it. It works against any WebSocket
-//! server, so that servers can be compared. Next file to read: `driver.rs`.
+//! `control` takes a run through its phases and `report` prints it. It works against any server, so
+//! that servers can be compared. Next file to read: `driver.rs`.
 
+mod byte_echo;
+mod byte_send;
 mod churn;
 mod content;
 mod control;
@@ -43,18 +45,23 @@ pub(super) struct BenchArgs {
 enum Subject {
     /// A WebSocket server: echo, fan-out, idle connections, connection churn
     Ws(plan::WsArgs),
+    /// A TCP server: echo, what it takes, idle connections, connection churn
+    Tcp(plan::TcpArgs),
 }
 
 pub(super) fn run(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
-    let Subject::Ws(arguments) = arguments.subject;
-    let quiet = arguments.quiet;
-    let plan = match plan::Plan::new(arguments)? {
+    let plan = match arguments.subject {
+        Subject::Ws(arguments) => plan::Plan::new(arguments)?,
+        Subject::Tcp(arguments) => plan::Plan::tcp(arguments),
+    };
+    let plan = match plan {
         Ok(plan) => plan,
         Err(problem) => {
             super::terminal::tell(&format!("roomwire: {problem}\n"));
             return Ok(ExitCode::from(2));
         }
     };
+    let quiet = plan.quiet;
     let report = control::measure(plan)?;
     if !quiet {
         super::terminal::tell(&report.table());

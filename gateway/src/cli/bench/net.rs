@@ -45,7 +45,8 @@ const SOURCES: u64 = 200;
 pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    pub(super) upgrade: Upgrade,
+    /// How a WebSocket is opened; `None` where bytes are sent without frames.
+    pub(super) upgrade: Option<Upgrade>,
     /// Whether Socket.IO is spoken on the WebSockets.
     pub(super) is_socketio: bool,
     /// The masking key of the run.
@@ -251,10 +252,16 @@ impl Net {
         }
     }
 
-    /// Sends the close frame. The link ends once the server has closed.
+    /// Closes our side, of a WebSocket by a close frame. The link ends once the server has closed.
     pub(super) fn close(&mut self, key: usize) {
         if let Some(link) = self.links.get_mut(key) {
             link.stage = Stage::Closing;
+            if self.target.upgrade.is_none() {
+                if let Err(error) = link.stream.shut() {
+                    self.end(key, End::Lost(format!("cannot close: {error}")));
+                }
+                return;
+            }
             self.scratch.clear();
             frame::append_close(&mut self.scratch, 1000, self.target.mask);
             let scratch = std::mem::take(&mut self.scratch);
@@ -263,7 +270,7 @@ impl Net {
         }
     }
 
-    /// Sends the close frame on all links.
+    /// Closes all links.
     pub(super) fn close_all(&mut self) {
         let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -320,6 +327,23 @@ impl Net {
 
     pub(super) fn stage(&self, key: usize) -> Option<Stage> {
         self.links.get(key).map(|link| link.stage)
+    }
+
+    /// A connection without a WebSocket is ready when TCP is, and TLS where there is some. True once.
+    pub(super) fn becomes_bare(&mut self, key: usize) -> bool {
+        let is_bare = self.target.upgrade.is_none();
+        let Some(link) = self
+            .links
+            .get_mut(key)
+            .filter(|link| is_bare && !link.is_ending)
+        else {
+            return false;
+        };
+        let becomes = link.stage == Stage::Upgrading && link.stream.is_shaken();
+        if becomes {
+            link.stage = Stage::Greeting;
+        }
+        becomes
     }
 
     /// The answer to the request was right.

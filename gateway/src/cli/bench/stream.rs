@@ -5,7 +5,7 @@
 //! it has no more.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -93,6 +93,26 @@ impl Stream {
                 tls.session.writer().write_all(bytes)?;
                 tls.flush()?;
                 Ok(bytes.len())
+            }
+        }
+    }
+
+    /// Whether the TLS handshake is over; there may be none.
+    pub(super) fn is_shaken(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(tls) => !tls.session.is_handshaking(),
+        }
+    }
+
+    /// Says that nothing more is sent.
+    pub(super) fn shut(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tls(tls) => {
+                tls.session.send_close_notify();
+                tls.flush()?;
+                tls.socket.shutdown(Shutdown::Write)
             }
         }
     }

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::control;
+use super::plan::tcp_tests::plan as tcp_plan;
 use super::plan::tests::plan;
 use crate::Gateway;
 use crate::config::{Handler, Protocol};
@@ -391,4 +392,80 @@ fn a_server_that_does_not_compress_is_measured_as_it_is() {
     let report = measure_at(broadcaster(|_, _| ()), &options);
     assert_eq!(report["problem"], Value::Null, "{report}");
     assert_eq!(report["deflate"]["connections"], 0, "{report}");
+}
+
+/// A gateway whose TCP listener has this handler.
+fn tcp_gateway(handler: Handler) -> Gateway {
+    Gateway::builder()
+        .workers(1)
+        .listen(
+            "tcp",
+            Protocol::Tcp,
+            "127.0.0.1:0".parse().expect("an address"),
+            handler,
+        )
+        .start()
+        .expect("it starts")
+}
+
+/// Runs `bench tcp` and returns its report, in which there must be no problem.
+fn measure_tcp(handler: Handler, options: &[&str]) -> Value {
+    let gateway = tcp_gateway(handler);
+    let url = format!("tcp://{}", gateway.address("tcp").expect("it listens"));
+    let short = ["--duration", "200ms", "--warmup", "20ms", "--quiet"];
+    let line: Vec<&str> = [url.as_str()]
+        .iter()
+        .chain(options)
+        .chain(&short)
+        .copied()
+        .collect();
+    let report = control::measure(tcp_plan(&line).expect("valid options")).expect("a report");
+    gateway.shutdown();
+    let report: Value =
+        serde_json::from_str(&report.json().expect("it serializes")).expect("it is JSON");
+    assert_eq!(report["problem"], Value::Null, "{report}");
+    assert_eq!(report["url"], url);
+    report
+}
+
+#[test]
+fn bytes_come_back_in_order_and_are_timed() {
+    let report = measure_tcp(Handler::Echo, &["-c", "3", "-w", "4", "--threads", "2"]);
+    assert!(count(&report["messages"]) > 12, "{report}");
+    assert_eq!(report["round_trip_us"]["count"], report["messages"]);
+    let large = ["-c", "2", "-w", "3", "--size", "300KiB"];
+    let report = measure_tcp(Handler::Echo, &large);
+    assert!(count(&report["messages"]) > 6, "{report}");
+}
+
+#[test]
+fn bytes_that_a_server_takes_are_counted() {
+    let report = measure_tcp(Handler::Discard, &["--mode", "send", "-c", "2"]);
+    assert!(count(&report["bytes"]) > 1 << 20, "{report}");
+}
+
+#[test]
+fn tcp_connections_are_churned_with_and_without_a_message() {
+    for size in ["64B", "0B"] {
+        let options = ["--mode", "churn", "-c", "4", "--size", size];
+        let report = measure_tcp(Handler::Echo, &options);
+        assert!(count(&report["cycles"]) > 4, "{report}");
+        assert_eq!(report["failures"], 0);
+    }
+}
+
+#[test]
+fn idle_tcp_connections_are_opened_and_closed() {
+    let report = measure_tcp(Handler::Echo, &["--mode", "idle", "-c", "20"]);
+    assert_eq!(report["opened"], 20);
+}
+
+#[test]
+fn a_server_that_does_not_echo_is_found_out() {
+    let gateway = tcp_gateway(Handler::Rooms);
+    let url = format!("tcp://{}", gateway.address("tcp").expect("it listens"));
+    let plan = tcp_plan(&[&url, "--size", "20KiB", "-c", "1", "-q", "-d", "200ms"]);
+    let report = control::measure(plan.expect("valid options")).expect("a report");
+    gateway.shutdown();
+    assert!(report.problem().is_some());
 }

@@ -110,7 +110,7 @@ impl Dialer {
                 Scheme::Ws | Scheme::Wss => {
                     Transport::WebSocket(Box::new(websocket::WebSocket::connect(&self).await?))
                 }
-                Scheme::Tcp => Transport::Tcp(tcp::Tcp::connect(&self).await?),
+                Scheme::Tcp | Scheme::Tls => Transport::Tcp(tcp::Tcp::connect(&self).await?),
                 Scheme::Udp => Transport::Udp(Box::new(udp::Udp::connect(&self).await?)),
                 Scheme::Http | Scheme::Https => {
                     Transport::Http(Box::new(http::Http::connect(self).await?))

@@ -3,6 +3,8 @@
 //! The options of all modes are one flat list, as they are typed; which of them a mode knows and what
 //! its defaults are is decided here, so that the rest sees values only.
 
+mod tcp;
+
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+pub(super) use self::tcp::TcpArgs;
 use super::super::terminal::room_argument;
 use super::content::Content;
 use super::socketio;
@@ -64,6 +67,9 @@ pub(super) enum Mode {
     Idle,
     /// Connect, handshake, close
     Churn,
+    /// Bytes that the server takes; of `bench tcp`
+    #[value(skip)]
+    Send,
 }
 
 /// What messages look like.
@@ -76,6 +82,9 @@ pub(super) enum Protocol {
     Raw,
     /// Socket.IO's WebSocket transport: the event `echo` comes back, `publish` goes to all
     Socketio,
+    /// Bytes without frames; of `bench tcp`
+    #[value(skip)]
+    Bytes,
 }
 
 /// When the next publication is due.
@@ -210,17 +219,17 @@ impl Plan {
             Mode::Echo => 100,
             Mode::Fanout => 1000,
             Mode::Idle => 10_000,
-            Mode::Churn => 16,
+            Mode::Churn | Mode::Send => 16,
         });
         let in_flight = args.in_flight.unwrap_or(match mode {
             Mode::Fanout => 16,
-            Mode::Echo | Mode::Idle | Mode::Churn => 1,
+            Mode::Echo | Mode::Idle | Mode::Churn | Mode::Send => 1,
         });
         let path = args.url.path.unwrap_or_else(|| {
             let path = match (args.protocol, mode) {
                 (Protocol::Socketio, _) => socketio::PATH,
                 (_, Mode::Fanout) => "/ws",
-                (_, Mode::Echo | Mode::Idle | Mode::Churn) => "/echo",
+                (_, Mode::Echo | Mode::Idle | Mode::Churn | Mode::Send) => "/echo",
             };
             path.to_owned()
         });
@@ -248,16 +257,22 @@ impl Plan {
             ca: args.ca,
             quiet: args.quiet,
         };
-        Ok(match plan.mistake(args.rate.is_some()) {
+        Ok(plan.checked(args.rate.is_some()))
+    }
+
+    fn checked(self, has_rate: bool) -> Result<Self, String> {
+        match self.mistake(has_rate) {
             Some(mistake) => Err(mistake),
-            None => Ok(plan),
-        })
+            None => Ok(self),
+        }
     }
 
     fn mistake(&self, has_rate: bool) -> Option<String> {
         let is_fanout = self.mode == Mode::Fanout;
         let is_socketio = self.protocol == Protocol::Socketio;
         let least = match (is_fanout, self.content, is_socketio) {
+            // Whoever only opens and closes need not say anything.
+            _ if self.protocol == Protocol::Bytes && self.mode == Mode::Churn => 0,
             (true, content, _) | (_, content @ Content::Json, _) => content.least(),
             // The quotes of a JSON string.
             (false, Content::Filler, true) => 2,
@@ -310,7 +325,7 @@ impl Plan {
         match self.mode {
             Mode::Churn => 0,
             Mode::Fanout => self.connections + 1 + self.stalled,
-            Mode::Echo | Mode::Idle => self.connections,
+            Mode::Echo | Mode::Idle | Mode::Send => self.connections,
         }
     }
 
@@ -321,9 +336,18 @@ impl Plan {
             "threads": self.threads,
             "duration_s": self.duration.as_secs_f64(),
             "warmup_s": self.warmup.as_secs_f64(),
-            "protocol": self.protocol,
-            "deflate": self.deflate,
         });
+        if self.protocol == Protocol::Bytes {
+            if self.mode == Mode::Echo {
+                all["in_flight"] = self.in_flight.into();
+            }
+            if self.mode != Mode::Idle {
+                all["size"] = self.size.into();
+            }
+            return all;
+        }
+        all["protocol"] = serde_json::json!(self.protocol);
+        all["deflate"] = self.deflate.into();
         match self.mode {
             Mode::Echo => {
                 all["in_flight"] = self.in_flight.into();
@@ -340,7 +364,7 @@ impl Plan {
                 all["content"] = serde_json::json!(self.content);
                 all["stalled"] = self.stalled.into();
             }
-            Mode::Idle | Mode::Churn => {}
+            Mode::Idle | Mode::Churn | Mode::Send => {}
         }
         all
     }
@@ -364,12 +388,19 @@ impl Plan {
                 format!("fan-out to {n} members{stalled}, {rate}/s, {size} B")
             }
             (Mode::Idle, _) => format!("{n} idle connections"),
+            (Mode::Churn, _) if self.protocol == Protocol::Bytes => {
+                format!("connect, echo {size} B and close, {n} at a time")
+            }
             (Mode::Churn, _) => format!("connect, handshake and close, {n} at a time"),
+            (Mode::Send, _) => format!("send, {n} connections, {size} B at a time"),
         };
         let scheme = self.url.scheme().as_str();
         format!("{what}  ({scheme}://{}{})", self.url.authority(), self.path)
     }
 }
+
+#[cfg(test)]
+pub(super) use self::tcp::tests as tcp_tests;
 
 #[cfg(test)]
 impl Plan {
