@@ -28,6 +28,7 @@ pub mod http2;
 pub mod json;
 pub mod line;
 pub mod name;
+pub mod opening;
 pub mod problem;
 pub mod proxy_header;
 pub mod room;

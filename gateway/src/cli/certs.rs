@@ -14,7 +14,7 @@ use roomwire_certs::{
 };
 
 use super::{serve, terminal};
-use crate::config::{ListenerConfig, Protocol};
+use crate::config::ListenerConfig;
 use crate::running::data_dir;
 use crate::tls::own_pairs;
 
@@ -108,11 +108,11 @@ fn check_all(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
         pairs.push(Pair::new(certificate, key));
     } else {
         let config = serve::read_config(arguments.config.as_deref())?;
-        let https = |listener: &&ListenerConfig| listener.protocol == Protocol::Https;
-        for listener in config.listeners.iter().filter(https) {
+        let with_tls = |listener: &&ListenerConfig| listener.speaks_tls();
+        for listener in config.listeners.iter().filter(with_tls) {
             pairs.extend(own_pairs(listener));
         }
-        if pairs.is_empty() && config.listeners.iter().any(|listener| https(&listener)) {
+        if pairs.is_empty() && config.listeners.iter().any(ListenerConfig::speaks_tls) {
             let directory = data_dir(&config).context("there is no data directory: set HOME")?;
             let directory = directory.join("certs");
             pairs.push(Pair::new(

@@ -241,7 +241,7 @@ impl Checker {
         self.exec(index, listener);
         self.proxy(index, listener);
         self.tls(index, listener);
-        self.routes(index, &listener.routes, *protocol);
+        self.routes(index, listener);
     }
 
     fn accept(&mut self, index: usize, listener: &ListenerConfig) {
@@ -254,7 +254,7 @@ impl Checker {
                 self.add(listener_path(index, key), message);
             }
         }
-        if protocol == Protocol::Tcp {
+        if protocol.is_stream() && !listener.detect {
             let http_only = [
                 ("trusted_proxies", !accept.trusted_proxies.is_empty()),
                 ("forwarded", accept.forwarded != defaults.forwarded),
@@ -266,6 +266,11 @@ impl Checker {
                 );
                 self.add(listener_path(index, key), message);
             }
+        }
+        if listener.detect && !protocol.is_stream() {
+            let message =
+                format!("`detect` is for tcp and tls, and this listener is for {protocol}");
+            self.add(listener_path(index, "detect"), message);
         }
         if protocol.is_http() && accept.idle_timeout != defaults.idle_timeout {
             let message = format!(
@@ -279,7 +284,7 @@ impl Checker {
     fn framing(&mut self, index: usize, listener: &ListenerConfig) {
         let (protocol, handler) = (listener.protocol, listener.handler);
         let framed = matches!(handler, Handler::Echo | Handler::Discard);
-        if listener.framing.is_some() && (protocol != Protocol::Tcp || !framed) {
+        if listener.framing.is_some() && (!protocol.is_stream() || !framed) {
             let message = format!(
                 "`framing` is for the handlers \"echo\" and \"discard\" over tcp, and this listener's \
                  is \"{handler}\" over {protocol}"
@@ -346,7 +351,7 @@ impl Checker {
             protocol,
             ..
         } = listener;
-        if *protocol != Protocol::Https {
+        if !listener.speaks_tls() {
             let set = [
                 ("certificate", certificate.is_some()),
                 ("key", key.is_some()),
@@ -354,7 +359,8 @@ impl Checker {
                 ("tls", *tls != TlsConfig::default()),
             ];
             if let Some((set, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
-                let message = format!("`{set}` is for https, and this listener is for {protocol}");
+                let message =
+                    format!("`{set}` is for https and tls, and this listener is for {protocol}");
                 self.add(listener_path(index, set), message);
             }
             return;
@@ -458,10 +464,15 @@ impl Checker {
         );
     }
 
-    fn routes(&mut self, index: usize, routes: &BTreeMap<String, Route>, protocol: Protocol) {
-        if !protocol.is_http() && !routes.is_empty() {
-            let message =
-                format!("`routes` are for http and https, and this listener is for {protocol}");
+    fn routes(&mut self, index: usize, listener: &ListenerConfig) {
+        let ListenerConfig {
+            routes, protocol, ..
+        } = listener;
+        if !listener.speaks_http() && !routes.is_empty() {
+            let message = format!(
+                "`routes` are for http and https, and with `detect` for tcp and tls; this listener \
+                 is for {protocol}"
+            );
             self.add(listener_path(index, "routes"), message);
             return;
         }

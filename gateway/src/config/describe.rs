@@ -251,6 +251,9 @@ fn summary(listener: &ListenerConfig) -> String {
         ..
     } = listener;
     let mut summary = format!("{protocol:<5}  {bind}  {handler}");
+    if listener.detect {
+        summary.push_str(", or what TLS and HTTP ask for");
+    }
     let usual = default_routes();
     for (path, route) in listener
         .routes
@@ -259,7 +262,7 @@ fn summary(listener: &ListenerConfig) -> String {
     {
         summary.push_str(&format!(", {path} {route}"));
     }
-    if listener.protocol == super::Protocol::Https {
+    if listener.speaks_tls() {
         let others = listener.certificates.iter().map(|pair| &pair.certificate);
         let mut files = listener.certificate.iter().chain(others).peekable();
         if files.peek().is_none() {

@@ -20,6 +20,8 @@ words! {
     pub enum Protocol {
         /// Lines over TCP: JSON, or plain chat for people.
         Tcp = "tcp",
+        /// The same over TLS.
+        Tls = "tls",
         /// Datagrams.
         Udp = "udp",
         /// HTTP/1.1, HTTP/2 with prior knowledge, and WebSocket.
@@ -54,28 +56,32 @@ pub struct ListenerConfig {
     /// Name in messages and counters: 1 to 64 of `a-z`, `0-9`, `-` and `_`.
     #[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))]
     pub name: String,
-    /// What is spoken: `tcp`, `udp`, `http` or `https`.
+    /// What is spoken: `tcp`, `tls` (the same over TLS), `udp`, `http` or `https`.
     pub protocol: Protocol,
     /// Address and port, as `127.0.0.1:7000` or `[::1]:7000`; port 0 takes a free one.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
-    /// What answers: `rooms`, `echo` or `discard` over TCP and UDP (default `rooms`), `proxy` and
-    /// `exec` over TCP, `http` over HTTP and HTTPS.
+    /// What answers: `rooms`, `echo` or `discard` over TCP, TLS and UDP (default `rooms`), `proxy`
+    /// and `exec` over TCP and TLS, `http` over HTTP and HTTPS.
     #[schemars(with = "Option<Handler>")]
     pub handler: Handler,
+    /// Whether a `tcp` or `tls` listener also serves who begins with TLS or a request of HTTP.
+    /// Default false.
+    #[schemars(default)]
+    pub detect: bool,
     /// Paths of an HTTP listener and what answers there, added to `/ws` for rooms and `/echo` for
     /// echo.
     #[schemars(default)]
     pub routes: BTreeMap<String, Route>,
-    /// PEM file with the certificate chain of an HTTPS listener, for clients that ask for none of
+    /// PEM file with the certificate chain of a listener with TLS, for clients that ask for none of
     /// the names there are. Default: the first of `certificates`, else the development one.
     pub certificate: Option<PathBuf>,
     /// PEM file with its private key.
     pub key: Option<PathBuf>,
-    /// Further certificates of an HTTPS listener, chosen by the name that a client asks for.
+    /// Further certificates of a listener with TLS, chosen by the name that a client asks for.
     #[schemars(default)]
     pub certificates: Vec<CertificateConfig>,
-    /// What an HTTPS listener speaks, and whether its clients have certificates.
+    /// What a listener with TLS speaks, and whether its clients have certificates.
     #[schemars(default)]
     pub tls: TlsConfig,
     /// How connections are accepted and how long they may last.
@@ -107,6 +113,7 @@ impl ListenerConfig {
             protocol,
             bind,
             handler: protocol.default_handler(),
+            detect: false,
             routes,
             certificate: None,
             key: None,
@@ -140,17 +147,24 @@ impl ListenerConfig {
     }
 
     /// Takes over the keys of [`visit`](Self::visit).
-    pub(super) fn with_settings(self, settings: Self) -> Self {
+    pub(super) fn with_settings(mut self, settings: Self) -> Self {
         let Self {
             accept,
+            detect,
             exec,
             framing,
             proxy,
             tls,
             ..
         } = settings;
+        if detect {
+            for (path, route) in default_routes() {
+                self.routes.entry(path).or_insert(route);
+            }
+        }
         Self {
             accept,
+            detect,
             exec,
             framing,
             proxy,
@@ -162,10 +176,21 @@ impl ListenerConfig {
     /// Walks over the keys whose defaults are the same for every protocol.
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         self.accept.visit(visitor);
+        visitor.setting("detect", &mut self.detect);
         visitor.table("tls", |visitor| self.tls.visit(visitor));
         visitor.setting("framing", &mut self.framing);
         visitor.table("proxy", |visitor| self.proxy.visit(visitor));
         visitor.table("exec", |visitor| self.exec.visit(visitor));
+    }
+
+    /// Whether connections may begin with TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.detect || matches!(self.protocol, Protocol::Https | Protocol::Tls)
+    }
+
+    /// Whether connections may carry HTTP.
+    pub fn speaks_http(&self) -> bool {
+        self.detect || self.protocol.is_http()
     }
 
     /// Whether only this machine reaches the address.
@@ -178,6 +203,11 @@ impl Protocol {
     /// Whether HTTP is spoken, with or without TLS.
     pub const fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether a stream of bytes is spoken that is no HTTP, with or without TLS.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
     /// What answers where no handler is configured.
@@ -193,7 +223,7 @@ impl Protocol {
     pub const fn handlers(self) -> &'static [Handler] {
         match self {
             Self::Http | Self::Https => &[Handler::Http],
-            Self::Tcp => &[
+            Self::Tcp | Self::Tls => &[
                 Handler::Rooms,
                 Handler::Echo,
                 Handler::Discard,

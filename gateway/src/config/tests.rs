@@ -534,7 +534,7 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
     let https = LISTENER.replace("tcp", "https");
     check(
         &format!("{LISTENER}certificate = 'c'\nkey = 'k'"),
-        "`certificate` is for https, and this listener is for tcp",
+        "`certificate` is for https and tls, and this listener is for tcp",
     );
     check(
         &format!("{https}certificate = 'c'"),
@@ -546,7 +546,7 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
     );
     check(
         &format!("{LISTENER}tls.min_version = '1.3'"),
-        "`tls` is for https, and this listener is for tcp",
+        "`tls` is for https and tls, and this listener is for tcp",
     );
     check(
         &format!("{https}tls.min_version = '1.1'"),

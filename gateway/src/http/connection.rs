@@ -11,22 +11,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roomwire_certs::{ALPN_ACME, Identity};
+use roomwire_certs::Identity;
 use roomwire_metrics::Id;
 use roomwire_protocols::problem;
-use rustls::HandshakeKind;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, timeout_at};
 
 use super::client::{self, CONNECTIONS};
 use super::watch::{FAREWELL, Verdict};
 use crate::lifecycle::Phase;
-use crate::listener::{Door, Full, Permit};
-use crate::session::{ClientId, CloseReason, Io, Socket, Stream, TaskSide, Wire};
-use crate::tls::failure_counter;
+use crate::listener::{Door, Full, Permit, linger, shake_hands};
+use crate::session::{ClientId, CloseReason, Io, Stream, TaskSide, Wire};
 use crate::worker::{NewSession, Worker};
 
 /// RFC 9113 §3.4: what an HTTP/2 client says first.
@@ -43,16 +39,8 @@ const FRAME_START: u8 = 0;
 pub(super) const BROKEN_PREFACE: &[u8] =
     b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
-/// How long, and for how many bytes, a refused peer is read from so that it gets the refusal.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
-
 /// How long a client has to ask, so that it gets the answer that it may not connect.
 const REFUSAL: Duration = Duration::from_secs(5);
-
-/// What somebody gets who speaks HTTP to the TLS port.
-const PLAIN_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
-    connection: close\r\ncontent-length: 52\r\n\r\nthis port speaks TLS: use https:// instead of http:\n";
 
 /// What a request's handler knows of the connection it came by.
 #[derive(Debug)]
@@ -60,6 +48,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: u16,
     pub(crate) peer: SocketAddr,
+    /// Whether it came over TLS.
+    pub(crate) secure: bool,
     /// Whom the client's certificate names, where it showed one.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) side: Rc<RefCell<TaskSide>>,
@@ -160,7 +150,9 @@ pub(crate) async fn refuse_connection(door: &Door, mut stream: TcpStream, full: 
     }
 }
 
-enum Version {
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Version {
     Http1,
     Http2,
 }
@@ -211,95 +203,28 @@ async fn open(
 ) -> io::Result<Option<(Stream, Version)>> {
     match &door.tls {
         Some(tls) => open_tls(door, tls.config(), stream, deadline).await,
-        None => detect(door, stream, deadline).await,
+        None => detect(&door.worker, Stream::tcp(stream), deadline).await,
     }
 }
 
-/// Shakes hands. The deadline is for the peer's part: last words to one that was refused have a
-/// time of their own, and must not count as a handshake that took too long.
 async fn open_tls(
     door: &Door,
     settings: Arc<rustls::ServerConfig>,
     stream: TcpStream,
     deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
-    let timed_out = |elapsed: Elapsed| {
-        door.worker.count(Id::TlsHandshakeErrors);
-        door.worker.count(Id::TlsErrorsTimeout);
-        elapsed
+    let Some(stream) = shake_hands(door, settings, stream, deadline).await? else {
+        return Ok(None);
     };
-    let mut first = [0];
-    let peeked = timeout_at(deadline, stream.peek(&mut first)).await;
-    if peeked.map_err(timed_out)?? == 0 {
-        return Ok(None);
-    }
-    if first[0].is_ascii_uppercase() {
-        door.worker.count(Id::TlsPlainHttp);
-        refuse_plain(stream).await?;
-        return Ok(None);
-    }
-    let accept = TlsAcceptor::from(settings)
-        .accept(Socket::new(stream))
-        .into_fallible();
-    let stream = match timeout_at(deadline, accept).await.map_err(timed_out)? {
-        Ok(stream) => stream,
-        Err((error, stream)) => {
-            door.worker.count(Id::TlsHandshakeErrors);
-            door.worker.count(failure_counter(&error));
-            tracing::debug!(%error, "a TLS handshake failed");
-            // The alert is written; closing on unread input would destroy it on its way.
-            linger(stream).await;
-            return Ok(None);
-        }
-    };
-    door.worker.count(Id::TlsHandshakes);
-    let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    door.worker.count(if resumed {
-        Id::TlsHandshakesResumed
-    } else {
-        Id::TlsHandshakesFull
-    });
-    let protocol = stream.get_ref().1.alpn_protocol();
-    if protocol == Some(ALPN_ACME) {
-        // RFC 8737 §3: the authority has seen the certificate, and nothing else is said.
-        linger(stream).await;
-        return Ok(None);
-    }
-    let h2 = protocol == Some(b"h2");
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let version = if h2 { Version::Http2 } else { Version::Http1 };
     Ok(Some((Stream::tls(stream), version)))
 }
 
-/// Tells somebody who speaks HTTP to the TLS port so: no TLS record begins with a capital letter.
-async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(PLAIN_ON_TLS).await?;
-    linger(stream).await;
-    Ok(())
-}
-
-/// Closes our side and reads on for a moment, so that the peer gets our last words and not a reset
-/// (RFC 1122 §4.2.2.13).
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let mut left = LINGER_BYTES;
-    let drained = async {
-        stream.shutdown().await?;
-        let mut input = [0; 1024];
-        while left > 0 {
-            match stream.read(&mut input).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Whether it worked or not, the connection ends here.
-    drop(timeout(LINGER, drained).await);
-}
-
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.
-async fn detect(
-    door: &Door,
-    mut stream: TcpStream,
+pub(crate) async fn detect(
+    worker: &Worker,
+    mut stream: Stream,
     deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
     let mut first = BytesMut::with_capacity(PREFACE.len());
@@ -327,17 +252,17 @@ async fn detect(
     };
     let meant = first.starts_with(PREFACE_METHOD) || first.first() == Some(&FRAME_START);
     if matches!(version, Version::Http1) && meant {
-        door.worker.count(Id::HttpBadRequests);
+        worker.count(Id::HttpBadRequests);
         stream.write_all(BROKEN_PREFACE).await?;
         linger(stream).await;
         return Ok(None);
     }
-    let mut stream = Stream::tcp(stream);
     stream.unread(first.freeze());
     Ok(Some((stream, version)))
 }
 
-async fn serve(
+/// Serves a connection of which it is known that it speaks HTTP.
+pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: u16,
     stream: Stream,
@@ -347,7 +272,7 @@ async fn serve(
 ) {
     let side = Rc::new(RefCell::new(TaskSide::default()));
     let io = Io::Task(Rc::clone(&side));
-    let identity = stream.identity();
+    let (identity, secure) = (stream.identity(), stream.is_tls());
     let new = NewSession {
         io,
         wire: Wire::Http,
@@ -363,6 +288,7 @@ async fn serve(
         worker: Rc::clone(&worker),
         listener,
         peer,
+        secure,
         identity,
         side,
         permit: RefCell::new(Some(permit)),

@@ -31,7 +31,7 @@ mod unasked;
 mod upgrade;
 mod watch;
 
-pub(crate) use connection::{refuse_connection, serve_connection};
+pub(crate) use connection::{Version, detect, refuse_connection, serve, serve_connection};
 pub(crate) use custom::route_event;
 pub use custom::{Reply, Request};
 pub use emit::Json;

@@ -22,7 +22,7 @@ use super::compress::{compress, vary};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::{origin, service};
-use crate::config::{Config, Protocol};
+use crate::config::Config;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -216,8 +216,7 @@ fn request_id(connection: &Connection, request: &mut Request<RequestBody>) -> He
 /// Whether a browser asks at the bidding of another site's page, which could learn what an answer over
 /// TLS holds from how well it compresses (BREACH). A page that may read answers has no need to.
 fn may_be_guessed(connection: &Connection, request: &Request<RequestBody>) -> bool {
-    service::listener(connection).protocol == Protocol::Https.as_str()
-        && origin::is_cross_site(request.headers(), service::authority(request))
+    connection.secure && origin::is_cross_site(request.headers(), service::authority(request))
 }
 
 fn count_class(connection: &Connection, status: StatusCode) {
@@ -236,7 +235,7 @@ fn set_static_fields(connection: &Connection, headers: &mut HeaderMap) {
         return;
     };
     // RFC 6797 §7.2: never without TLS.
-    if service::listener(connection).protocol == Protocol::Https.as_str() {
+    if connection.secure {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
 }

@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
 use super::{api, custom, emit, event_stream, files, health, message, origin, page, upgrade};
-use crate::config::{Protocol, Route};
+use crate::config::Route;
 use crate::event::BoundAddress;
 
 /// A request with what its path told.
@@ -193,9 +193,8 @@ fn check_form(connection: &Connection, request: &Request<RequestBody>) -> Result
         return Err(Problem::new(status, "not_implemented", detail));
     }
     // RFC 9110 §7.4: over a connection without TLS nothing is answered in the name of https.
-    let secure = listener(connection).protocol == Protocol::Https.as_str();
     let absolute = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
-    if absolute && !secure && request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+    if absolute && !connection.secure && request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
         let detail = "this listener does not speak TLS";
         let status = StatusCode::MISDIRECTED_REQUEST;
         return Err(Problem::new(status, "misdirected", detail));

@@ -27,6 +27,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 /// they have no place among `max_connections`, so they must be few.
 const MAX_REFUSALS: usize = 64;
 
+/// How often that is said. Chosen: whoever comes and goes at the limit must not fill the log.
+const EXHAUSTED_SAID_MS: u64 = 60_000;
+
 /// Starts accepting on one socket.
 ///
 /// # Errors
@@ -66,7 +69,7 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
     } else {
         Phase::Draining
     };
-    let mut exhausted = false;
+    let mut said_ms = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -75,7 +78,6 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
         };
         match accepted {
             Ok((stream, peer)) => {
-                exhausted = false;
                 door.worker.count(Id::ConnectionsAccepted);
                 door.count(BlockId::ListenerAccepted);
                 match Admission::admit(&door.worker.shared, door.listener) {
@@ -98,9 +100,10 @@ async fn accept_loop(listener: TcpListener, door: Rc<Door>, mut phase: watch::Re
             Err(error) if is_exhaustion(&error) => {
                 door.worker.count(Id::AcceptErrors);
                 let shared = &door.worker.shared;
-                shared.pulse.exhaust(shared.clock.now_ms());
-                if !exhausted {
-                    exhausted = true;
+                let now_ms = shared.clock.now_ms();
+                shared.pulse.exhaust(now_ms);
+                if said_ms.is_none_or(|said_ms| now_ms >= said_ms + EXHAUSTED_SAID_MS) {
+                    said_ms = Some(now_ms);
                     tracing::error!(%error, "cannot accept; pausing until descriptors are free");
                 }
                 tokio::select! {
@@ -132,6 +135,16 @@ impl Door {
     /// How connections are accepted here.
     pub(crate) fn accept(&self) -> &AcceptConfig {
         &self.config().accept
+    }
+
+    /// Whether connections may carry HTTP.
+    pub(super) fn speaks_http(&self) -> bool {
+        self.config().speaks_http()
+    }
+
+    /// Whether the first bytes decide what is spoken.
+    pub(super) fn detects(&self) -> bool {
+        self.config().detect
     }
 
     fn count(&self, id: BlockId) {
@@ -177,6 +190,10 @@ impl Door {
             let task = crate::http::serve_connection(Rc::clone(self), stream, peer, permit);
             return self.worker.scope.spawn("http connection", task);
         }
+        if self.tls.is_some() || self.detects() {
+            let greet = super::greet::greet(Rc::clone(self), stream, peer, permit);
+            return self.worker.scope.spawn("opening", greet);
+        }
         self.begin(Stream::tcp(stream), peer, permit);
     }
 
@@ -216,7 +233,7 @@ impl Door {
     }
 
     /// Gives a connection to a handler that speaks no HTTP.
-    fn begin(self: &Rc<Self>, stream: Stream, peer: SocketAddr, permit: Permit) {
+    pub(super) fn begin(self: &Rc<Self>, stream: Stream, peer: SocketAddr, permit: Permit) {
         let wire = match self.handler {
             Handler::Rooms => Wire::Undecided,
             Handler::Echo if self.config().framing.is_some() => Wire::Framed(Framed::new(true)),
@@ -233,7 +250,9 @@ impl Door {
             }
             Handler::Http => return,
         };
+        let identity = stream.identity();
         let new = NewSession::stream(stream, wire, self.listener, peer, permit);
+        let new = new.identified(identity);
         self.worker.with(|core| core.add(new));
     }
 }

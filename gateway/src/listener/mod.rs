@@ -4,9 +4,12 @@
 mod accept;
 mod admission;
 mod bind;
+mod greet;
+mod handshake;
 mod open;
 
 pub(crate) use accept::{Door, accept};
 pub(crate) use admission::{Admission, Full, Permit};
 pub use bind::BindError;
-pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all};
+pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all, keepalive};
+pub(crate) use handshake::{linger, shake_hands};

@@ -7,10 +7,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roomwire_metrics::Id;
 use roomwire_protocols::proxy_header::{self, Addresses, Version};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +20,7 @@ use super::keeper::tell;
 use super::{Proxied, UpstreamPool};
 use crate::config::SendHeader;
 use crate::lifecycle::Phase;
-use crate::listener::{Door, Permit};
+use crate::listener::{Door, Permit, keepalive};
 use crate::session::{CloseReason, Stream, Wire};
 use crate::worker::{NewSession, Worker};
 
@@ -53,14 +54,15 @@ pub(crate) async fn connect(door: Rc<Door>, client: Stream, peer: SocketAddr, pe
     }
     let proxied = Proxied::new(Stream::tcp(upstream), pool.occupy(index));
     let wire = Wire::Proxy(Box::new(proxied));
+    let identity = client.identity();
     let new = NewSession::stream(client, wire, door.listener, peer, permit);
+    let new = new.identified(identity);
     worker.with(|core| core.add(new));
 }
 
-fn prepare(upstream: &TcpStream, keepalive: std::time::Duration) -> io::Result<()> {
+fn prepare(upstream: &TcpStream, silence: Duration) -> io::Result<()> {
     upstream.set_nodelay(true)?;
-    if !keepalive.is_zero() {
-        let keepalive = TcpKeepalive::new().with_time(keepalive);
+    if let Some(keepalive) = keepalive(silence) {
         SockRef::from(upstream).set_tcp_keepalive(&keepalive)?;
     }
     Ok(())

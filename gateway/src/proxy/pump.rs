@@ -3,7 +3,8 @@
 //! What one end sends is written to the other directly from the worker's read buffer. Only what the
 //! other end does not take is kept, at most one read each way, and nothing more is read from the
 //! first until that is gone: a slow end stops the fast one through the kernel's own windows. An end
-//! of input is passed on as one (half-close), a reset as a reset.
+//! of input is passed on as one (half-close), a reset as a reset. A flow whose reads are large is left
+//! to the kernel while they are: the bound is the same, one pipe in place of one read.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use std::task::{Context, Poll};
 
 use roomwire_metrics::{Id, LaneWriter};
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 
+use super::pipe::{Pipe, Pipes};
 use super::pool::Place;
 use crate::session::{CloseReason, Io, Stream, Wire};
 use crate::worker::{Core, READ_BYTES};
@@ -31,6 +34,12 @@ pub(crate) struct Proxied {
     place: Place,
 }
 
+/// A read of so much makes it worth while to have the kernel move what follows. Chosen: a splice costs
+/// two system calls and some page handling, which a copy of less outruns.
+const LARGE_READ: usize = 48 * 1024;
+/// A splice of less means that the flow is large no more.
+const SMALL_SPLICE: usize = 16 * 1024;
+
 /// One direction.
 #[derive(Debug, Default)]
 struct Way {
@@ -38,6 +47,10 @@ struct Way {
     pending: Vec<u8>,
     /// How much of `pending` was taken.
     taken: usize,
+    /// The last read was large, so the next ones are left to the kernel.
+    large: bool,
+    /// What they pass through; there only while the flow is busy.
+    pipe: Option<Pipe>,
     /// The source sends no more.
     over: bool,
     /// The sink was told so.
@@ -50,6 +63,15 @@ struct Way {
 enum Broken {
     Source(io::Error),
     Sink(io::Error),
+}
+
+/// What a splice did.
+enum Spliced {
+    Some,
+    /// The source has nothing, or the sink takes nothing.
+    Waits,
+    /// There is no pipe.
+    Not,
 }
 
 /// How far one direction came.
@@ -98,6 +120,7 @@ impl Core {
             sessions,
             lane,
             read_buffer,
+            pipes,
             now_ms,
             ..
         } = self;
@@ -114,6 +137,7 @@ impl Core {
         let mut pump = Pump {
             cx: Context::from_waker(&session.waker),
             buffer: read_buffer.get_mut(..READ_BYTES).unwrap_or_default(),
+            pipes,
             lane,
             now_ms: *now_ms,
             moved: 0,
@@ -154,6 +178,7 @@ impl Core {
 struct Pump<'a> {
     cx: Context<'a>,
     buffer: &'a mut [u8],
+    pipes: &'a mut Pipes,
     lane: &'a LaneWriter,
     now_ms: u64,
     moved: usize,
@@ -193,6 +218,15 @@ impl Pump<'_> {
             if way.over {
                 return self.pass_on_end(sink, way);
             }
+            if (way.large || way.pipe.is_some())
+                && let Some((from, to)) = source.as_plain().zip(sink.as_plain())
+            {
+                match self.splice(from, to, way)? {
+                    Spliced::Some => continue,
+                    Spliced::Waits => return Ok(Progress::Waits),
+                    Spliced::Not => {}
+                }
+            }
             let read = source.poll_read_into(&mut self.cx, self.buffer);
             let count = match read {
                 Poll::Pending => return Ok(Progress::Waits),
@@ -204,6 +238,7 @@ impl Pump<'_> {
                 Poll::Ready(Ok(count)) => count,
             };
             self.lane.increment(Id::Reads);
+            way.large = count >= LARGE_READ;
             let input = self.buffer.get(..count).unwrap_or_default();
             let written = match Pin::new(&mut *sink).poll_write(&mut self.cx, input) {
                 Poll::Ready(Ok(written)) => written,
@@ -219,6 +254,63 @@ impl Pump<'_> {
             }
         }
         Ok(Progress::More)
+    }
+
+    /// Has the kernel move some bytes.
+    fn splice(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        way: &mut Way,
+    ) -> Result<Spliced, Broken> {
+        let Some(mut pipe) = way.pipe.take().or_else(|| self.pipes.take()) else {
+            self.lane.increment(Id::ProxyPipesMissing);
+            way.large = false;
+            return Ok(Spliced::Not);
+        };
+        if pipe.is_empty() {
+            match pipe.fill(from, &mut self.cx) {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    self.lane.increment(Id::Reads);
+                    way.large = count >= SMALL_SPLICE;
+                }
+                Poll::Ready(Err(error)) => return Err(Broken::Source(error)),
+                ended => {
+                    self.pipes.give(pipe);
+                    way.large = false;
+                    way.over = ended.is_ready();
+                    return Ok(if way.over {
+                        Spliced::Some
+                    } else {
+                        Spliced::Waits
+                    });
+                }
+            }
+        }
+        while !pipe.is_empty() {
+            match pipe.drain(to, &mut self.cx) {
+                Poll::Ready(Ok(count)) => {
+                    self.lane.increment(Id::Writes);
+                    self.lane.add(Id::ProxyBytesSpliced, count as u64);
+                    self.moved += count;
+                    way.blocked_ms = way.blocked_ms.map(|_| self.now_ms);
+                }
+                Poll::Ready(Err(error)) => return Err(Broken::Sink(error)),
+                Poll::Pending => {
+                    self.lane.increment(Id::WritesBlocked);
+                    way.blocked_ms.get_or_insert(self.now_ms);
+                    way.pipe = Some(pipe);
+                    return Ok(Spliced::Waits);
+                }
+            }
+        }
+        way.blocked_ms = None;
+        if way.large {
+            way.pipe = Some(pipe);
+        } else {
+            self.pipes.give(pipe);
+        }
+        Ok(Spliced::Some)
     }
 
     /// Writes what waits; false while something is left.

@@ -118,6 +118,8 @@ impl CloseReason {
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown => Self::Unreachable,
+            // What TLS says of a record that is none.
+            io::ErrorKind::InvalidData => Self::ProtocolError,
             _ => Self::Reset,
         }
     }

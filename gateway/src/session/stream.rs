@@ -156,8 +156,16 @@ impl Stream {
 
     /// Puts bytes back so that they are read first.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        debug_assert!(self.prefix.is_none(), "only one prefix is kept");
+        let bytes = match self.prefix.take() {
+            None => bytes,
+            Some(later) => [&bytes[..], &later[..]].concat().into(),
+        };
         self.prefix = (!bytes.is_empty()).then(|| Box::new(bytes));
+    }
+
+    /// Whether what is written is encrypted first.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
     }
 
     /// Reports to `activity` from here on.
@@ -180,6 +188,15 @@ impl Stream {
             Transport::Tcp(socket) => Some(&socket.stream),
             Transport::Tls(stream) => Some(&stream.get_ref().0.stream),
             Transport::Http2(_) => None,
+        }
+    }
+
+    /// The TCP connection, where it carries what is read and written as it is, and nothing was read
+    /// ahead.
+    pub(crate) fn as_plain(&self) -> Option<&TcpStream> {
+        match &self.transport {
+            Transport::Tcp(socket) if self.prefix.is_none() => Some(&socket.stream),
+            Transport::Tcp(_) | Transport::Tls(_) | Transport::Http2(_) => None,
         }
     }
 

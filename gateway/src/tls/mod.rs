@@ -1,4 +1,4 @@
-//! TLS of the https listeners: from the configuration to settings, kept fresh while the gateway runs.
+//! TLS of the listeners that speak it: from the configuration to settings, kept fresh while the gateway runs.
 //!
 //! `roomwire_certs` knows files and rustls; this module knows the configuration, when to look at the
 //! files, and what to count and log. A listener's door takes its settings anew for each connection
@@ -22,13 +22,13 @@ use roomwire_certs::{
 pub(crate) use failure::failure_counter;
 pub(crate) use keeper::Keeper;
 
-use crate::config::{Challenge, ClientCertificates, Config, ListenerConfig, Protocol, TlsVersion};
+use crate::config::{Challenge, ClientCertificates, Config, ListenerConfig, TlsVersion};
 use crate::running::{StartError, data_dir};
 
 /// TLS as it is set up at the start.
 #[derive(Debug, Default)]
 pub(crate) struct Setup {
-    /// Settings of https listeners by name.
+    /// Settings of listeners by name.
     handles: HashMap<String, TlsHandle>,
     /// What has to be kept fresh.
     sources: Vec<Source>,
@@ -48,7 +48,7 @@ struct Source {
 }
 
 impl Setup {
-    /// Loads what the https listeners need: given settings, a listener's own files, else development
+    /// Loads what listeners with TLS need: given settings, a listener's own files, else development
     /// certificates, which are made where they are missing.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Setup {
         for listener in config
             .listeners
             .iter()
-            .filter(|listener| listener.protocol == Protocol::Https)
+            .filter(|listener| listener.speaks_tls())
         {
             let name = listener.name.clone();
             if let Some(given) = &given {
@@ -158,7 +158,11 @@ fn tls_files(listener: &ListenerConfig, pairs: Vec<Pair>) -> TlsFiles {
             },
             cipher_suites: tls.cipher_suites.clone(),
             key_exchanges: tls.key_exchanges.clone(),
-            ..Parameters::http()
+            ..if listener.speaks_http() {
+                Parameters::http()
+            } else {
+                Parameters::default()
+            }
         },
         ..TlsFiles::default()
     }

@@ -27,6 +27,7 @@ use super::{Arenas, Burst, Control, ReadyQueue, Slice, SlotWaker};
 use crate::event::{Change, Closed, Topics};
 use crate::listener::Permit;
 use crate::message::Message;
+use crate::proxy::Pipes;
 use crate::session::{
     ClientId, CloseReason, Fault, Framing, Io, Session, Stage, Stream, TaskSide, Wire,
 };
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     pub(crate) unflushed: Vec<(u64, u64)>,
     pub(crate) busy: BusyRooms,
     pub(crate) read_buffer: Vec<u8>,
+    pub(crate) pipes: Pipes,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) datagrams: ReceiveBuffers,
     pub(crate) peers: HashMap<(u16, SocketAddr), u32>,
@@ -177,6 +179,7 @@ impl Core {
             unflushed: Vec::new(),
             busy: BusyRooms::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
+            pipes: Pipes::default(),
             endpoints,
             datagrams: ReceiveBuffers::default(),
             peers: HashMap::new(),

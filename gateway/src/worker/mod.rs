@@ -28,7 +28,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use roomwire_hub::WorkerId;
@@ -168,48 +168,77 @@ fn open(start: Start) -> io::Result<Rc<Worker>> {
 }
 
 /// The driver: turn after turn until the phase is `Closing` and every session is gone.
+///
+/// It looks at the clock and at the phase in every turn, so what else may wake it is told its waker
+/// once and not polled again until it has to be set anew: that would cost as much as a small turn.
 async fn drive(worker: &Rc<Worker>) {
     let queue = Arc::clone(&worker.core.borrow().ready);
     let _entered = worker.core.borrow().scheduler.enter();
-    let mut phase = worker.shared.phase.subscribe();
+    let phase = worker.shared.phase.subscribe();
     let mut seen = Phase::Starting;
     let mut woken = Vec::new();
     let timer = sleep_until(Instant::now());
-    tokio::pin!(timer);
+    let advance = after(worker, seen);
+    tokio::pin!(timer, advance);
+    let mut armed_ms = 0;
+    let (mut timer_knows, mut advance_knows) = (false, false);
     // Reads in a turn have a budget of their own; tokio's would end a turn after 128 of them.
     tokio::task::unconstrained(async {
         loop {
-            // The value and not its changes: two that follow fast are seen as one.
-            let now = *phase.borrow_and_update();
+            let now = *phase.borrow();
             if now > seen {
                 seen = now;
+                advance.set(after(worker, seen));
+                advance_knows = false;
                 worker.with(|core| core.on_phase(now));
             }
-            let (turn, due_ms, empty) = {
+            let (turn, due_ms, began_ms, empty) = {
                 let mut core = worker.core.borrow_mut();
                 let turn = core.turn(&mut woken);
-                (turn, core.next_deadline_ms(), core.sessions.is_empty())
+                let due_ms = core.next_deadline_ms();
+                (turn, due_ms, core.now_ms, core.sessions.is_empty())
             };
             if seen >= Phase::Closing && empty {
                 return;
             }
-            let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
-            if turn == Turn::More || wait_ms == 0 {
+            if turn == Turn::More || due_ms <= began_ms {
                 // Lets the runtime poll for input before the next turn.
                 tokio::task::yield_now().await;
                 continue;
             }
-            timer
-                .as_mut()
-                .reset(Instant::now() + Duration::from_millis(wait_ms));
-            tokio::select! {
-                () = poll_fn(|cx| queue.poll_notified(cx)) => {}
-                () = timer.as_mut() => {}
-                _ = phase.changed() => phase.mark_changed(),
+            if due_ms != armed_ms || timer.is_elapsed() {
+                armed_ms = due_ms;
+                timer_knows = false;
+                let wait_ms = due_ms.saturating_sub(worker.shared.clock.now_ms());
+                let wait = Duration::from_millis(wait_ms);
+                timer.as_mut().reset(Instant::now() + wait);
             }
+            let mut asked = false;
+            poll_fn(|cx| {
+                // Whoever asks a second time was woken, by one of these three.
+                if queue.poll_notified(cx).is_ready() || asked {
+                    return Poll::Ready(());
+                }
+                asked = true;
+                let timer_is_over = !timer_knows && timer.as_mut().poll(cx).is_ready();
+                let phase_is_over = !advance_knows && advance.as_mut().poll(cx).is_ready();
+                (timer_knows, advance_knows) = (true, true);
+                if timer_is_over || phase_is_over {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
         }
     })
     .await;
+}
+
+/// Resolves when the gateway's life goes on from `seen`.
+async fn after(worker: &Worker, seen: Phase) {
+    let mut phase = worker.shared.phase.subscribe();
+    // The sender lives in `shared`, so the channel cannot be closed.
+    drop(phase.wait_for(|phase| *phase > seen).await);
 }
 
 const _: () = assert!(crate::session::ClientId::MAX_SLOTS < FIRST_ENDPOINT);

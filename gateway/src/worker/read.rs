@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 use super::core::{ECHO_READ_BYTES, READ_BYTES};
 use super::{Core, Slice};
 use crate::config::Framing;
-use crate::session::{ChatState, CloseReason, Framed, Io, Stage, WebSocketCodec, Wire};
+use crate::session::{ChatState, CloseReason, Framed, Io, Stage, WebSocketCodec, Wire, moment};
 
 /// Reads of one session in one turn. Chosen: 256 KiB before the next session has its turn, and 1 MiB
 /// of who gets its messages back.
@@ -371,7 +371,7 @@ impl Core {
             return input.len();
         };
         let mut cx = Context::from_waker(&session.waker);
-        let written = match Pin::new(stream).poll_write(&mut cx, input) {
+        let written = match stream.poll_send(&mut cx, input) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(error)) => {
                 self.die(slot, CloseReason::of(&error));
@@ -379,13 +379,20 @@ impl Core {
             }
             Poll::Pending => 0,
         };
+        // TLS may have taken the bytes and not sent them.
+        let flushed = Pin::new(stream).poll_flush(&mut cx);
         let block = self.shared.page.listener_block(listener);
         self.lane.increment(Id::Writes);
         self.lane.add(Id::BytesOut, written as u64);
         self.lane
             .block_add(block, BlockId::ListenerBytesOut, written as u64);
-        if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
+        if let Poll::Ready(Err(error)) = flushed {
+            self.die(slot, CloseReason::of(&error));
+        } else if let Some(rest) = input.get(written..).filter(|rest| !rest.is_empty()) {
             self.push_rest(slot, Slice::owned(rest.to_vec()));
+            self.pause(slot);
+        } else if flushed.is_pending() {
+            session.stalled_ms = moment(self.now_ms);
             self.pause(slot);
         }
         input.len()

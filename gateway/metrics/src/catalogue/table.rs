@@ -90,6 +90,10 @@ catalogue! {
         "Connections closed at once because their address connected more often than rate.connections lets it. One client: it reconnects in a loop; many behind one address: raise it, or list the address in rate.exempt.";
     counter ConnectionsWaited "listener_connections_waited_total" Times Info
         "Connections that waited for a place where when_full is wait, with those behind them in the backlog. Frequent: raise max_connections.";
+    counter ConnectionsDetectedTls "listener_detected_tls_total" Connections Info
+        "Connections of listeners with detect that began with TLS.";
+    counter ConnectionsDetectedHttp "listener_detected_http_total" Connections Info
+        "Connections of listeners with detect, or of tls listeners with it, that carried HTTP.";
     counter ProxyHeaders "listener_proxy_headers_total" Connections Info
         "Connections that began with a PROXY header.";
     counter ProxyHeaderErrors "listener_proxy_header_errors_total" Errors Info
@@ -136,6 +140,10 @@ catalogue! {
         "Bytes passed on from clients to upstreams.";
     counter ProxyBytesDown "proxy_bytes_down_total" Bytes Info
         "Bytes passed on from upstreams to clients.";
+    counter ProxyBytesSpliced "proxy_bytes_spliced_total" Bytes Info
+        "Of the bytes passed on, those that the kernel moved without a copy.";
+    counter ProxyPipesMissing "proxy_pipes_missing_total" Times Info
+        "Times a large flow was copied because its worker had no pipe for it. Frequent: many large flows at once, or no descriptors; add workers, or raise the limit on open files.";
     counter FramedMessagesIn "tcp_framed_messages_in_total" Messages Info
         "Messages received on echo and discard listeners over TCP that have a framing.";
     counter LinesIn "tcp_lines_in_total" Lines Info

@@ -70,7 +70,7 @@ pub(super) fn measure(plan: Plan) -> anyhow::Result<Report> {
         Mode::Send => run(plan)?.measure(|plan, _| ByteSend::new(plan)),
         Mode::Echo => run(plan)?.measure(|plan, _| Echo::new(plan, mask)),
         Mode::Idle => run(plan)?.measure(|_, _| Idle::default()),
-        Mode::Churn => run(plan)?.measure(|plan, thread| Churn::new(plan, thread)),
+        Mode::Churn => run(plan)?.measure(Churn::new),
         Mode::Fanout => {
             let board = Arc::new(Board::new(threads));
             run(plan)?.measure(move |plan, thread| {
