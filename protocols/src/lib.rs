@@ -27,6 +27,7 @@ pub mod http1;
 pub mod http2;
 pub mod json;
 pub mod line;
+pub mod multipart;
 pub mod name;
 pub mod opening;
 pub mod problem;
