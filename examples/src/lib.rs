@@ -96,6 +96,8 @@ impl LineClient {
 pub struct Answer {
     /// The status code.
     pub status: u16,
+    /// The header fields as they came, one a line.
+    pub head: String,
     /// The body.
     pub body: String,
 }
@@ -137,6 +139,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<
         .nth(1)
         .and_then(|status| status.parse().ok());
     Ok(Answer {
+        head: head.to_owned(),
         status: status.ok_or(io::ErrorKind::InvalidData)?,
         body: body.to_owned(),
     })

@@ -52,7 +52,7 @@ mod session;
 mod shared;
 mod tls;
 mod udp;
-mod work;
+pub mod work;
 mod worker;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

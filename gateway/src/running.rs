@@ -22,7 +22,7 @@ use crate::config::{
 };
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::{Pipeline, Router};
+use crate::http::{Pipeline, Router, Sites, Store};
 use crate::lifecycle::{Asked, Clock, Phase, Pulse, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::proxy::UpstreamPool;
@@ -30,7 +30,7 @@ use crate::rate::Quotas;
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::tls::{Keeper, Setup};
-use crate::work::Pool;
+use crate::work::{Pool, Work};
 use crate::worker;
 
 /// Most workers of one gateway: what a client id has room for.
@@ -55,6 +55,14 @@ pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// The directory of uploads cannot be used.
+    #[error("uploads.directory {directory}")]
+    Uploads {
+        /// The directory.
+        directory: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// There is no place for development certificates.
     #[error("there is no data directory for certificates: set HOME or gateway.data_dir")]
     DataDirectory,
@@ -168,6 +176,11 @@ impl Gateway {
     /// [`SendError`]; nothing was published then.
     pub fn publish(&self, room: &str, from: &str, data: &[u8]) -> Result<u64, SendError> {
         publish(&self.shared, room, from, data)
+    }
+
+    /// Threads for work that takes the processor; may be kept by listeners.
+    pub fn work(&self) -> Work {
+        self.shared.work.clone()
     }
 
     /// A handle that publishes and may be kept by listeners: it does not keep the gateway alive.
@@ -324,8 +337,8 @@ fn join_all(workers: Vec<JoinHandle<()>>) -> usize {
 
 /// A site whose directory is not there would be a site of 404s.
 fn check_sites(config: &Config) -> Result<(), StartError> {
-    let routes = config.listeners.iter().flat_map(|it| &it.routes);
-    for (path, route) in routes {
+    let sites = config.listeners.iter().flat_map(ListenerConfig::sites);
+    for (path, route) in sites.flatten() {
         let Route::Static(site) = route else {
             continue;
         };
@@ -339,6 +352,18 @@ fn check_sites(config: &Config) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+fn open_uploads(config: &Config) -> Result<Option<Arc<Store>>, StartError> {
+    let Some(directory) = &config.uploads.directory else {
+        return Ok(None);
+    };
+    let store = Store::open(directory, &config.uploads);
+    let store = store.map_err(|source| StartError::Uploads {
+        directory: directory.display().to_string(),
+        source,
+    })?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// How often a drain looks whether it is done.
@@ -360,6 +385,11 @@ pub(crate) fn start(
 ) -> Result<Gateway, StartError> {
     config.validate()?;
     check_sites(&config)?;
+    let uploads = open_uploads(&config)?;
+    let router = match uploads {
+        Some(_) => router,
+        None => router.without_uploads(),
+    };
     let workers = worker_count(&config);
     let max_connections = max_connections(&config);
     let clock = Clock::start();
@@ -371,12 +401,14 @@ pub(crate) fn start(
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
         rules: config.listeners.iter().map(Rules::new).collect(),
+        sites: config.listeners.iter().map(Sites::new).collect(),
         pools: config.listeners.iter().map(pool).collect(),
         houses: config.listeners.iter().map(house).collect(),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
         emitter,
         clock,
         phase: watch::Sender::new(Phase::Starting),
+        work: Work::new(&config.limits, page.shared()),
         lane: page.shared(),
         page,
         cookies: CookieKey::new(random_bytes()?),
@@ -389,6 +421,7 @@ pub(crate) fn start(
             what: "the access log cannot be opened",
             source,
         })?,
+        uploads,
         files: Arc::new(Pool::new(
             "files",
             config.limits.file_threads,

@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use crate::config::{Config, Limits, ListenerConfig, Span};
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::{Pipeline, Router};
+use crate::http::{Pipeline, Router, Sites, Store};
 use crate::lifecycle::{Clock, Phase, Pulse};
 use crate::listener::Admission;
 use crate::message::Message;
 use crate::proxy::UpstreamPool;
 use crate::rate::Quotas;
-use crate::work::Pool;
+use crate::work::{Pool, Work};
 use crate::worker::Control;
 
 /// The hub as the gateway uses it.
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     /// By listener.
     pub(crate) rules: Vec<Rules>,
+    /// By listener.
+    pub(crate) sites: Vec<Sites>,
     /// By listener; `None` where it is no proxy.
     pub(crate) pools: Vec<Option<Arc<UpstreamPool>>>,
     /// By listener; `None` where there is no program.
@@ -55,8 +57,12 @@ pub(crate) struct Shared {
     /// How often clients may connect and ask.
     pub(crate) quotas: Quotas,
     pub(crate) pipeline: Pipeline,
+    /// Where uploads go.
+    pub(crate) uploads: Option<Arc<Store>>,
     /// Threads that wait for disks.
     pub(crate) files: Arc<Pool>,
+    /// Threads for work of the embedding program.
+    pub(crate) work: Work,
     /// Sessions of all workers. The counter page says the same, but a turn later.
     pub(crate) sessions: AtomicUsize,
     /// UDP peers with a proven address, of all workers.

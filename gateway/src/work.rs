@@ -1,7 +1,8 @@
 //! Work off the loop: threads for what would hold up a worker and everybody on it, such as hashing a
 //! password or waiting for a disk.
 //!
-//! A pool is bounded in threads and in what waits for one; beyond that work is refused, and whoever
+//! Programs that embed the gateway have [`Work`]; what the gateway itself waits for, disks, has a pool of
+//! its own. A pool is bounded in threads and in what waits for one; beyond that work is refused, and whoever
 //! wanted it says so to its peer. Threads begin when there is work and stay until the pool is dropped.
 
 use std::collections::VecDeque;
@@ -10,7 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
+use roomwire_metrics::{Id, SharedLane};
 use tokio::sync::oneshot;
+
+use crate::config::Limits;
+
+/// How nice threads for the processor are to the workers. Chosen: a worker that wants to run gets about
+/// nine tenths of a processor that it shares with one of them.
+const GIVES_WAY: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,6 +31,8 @@ struct PoolShared {
     name: &'static str,
     threads: usize,
     max_waiting: usize,
+    /// Of its threads; 0 is as others.
+    nice: i32,
     state: Mutex<State>,
     work_came: Condvar,
 }
@@ -31,22 +41,95 @@ struct PoolShared {
 struct State {
     waiting: VecDeque<Job>,
     running: usize,
+    /// Threads that look for work, or will once they have started: nothing of theirs waits.
     idle: usize,
     closed: bool,
 }
 
-/// As much waits already as may.
+/// As much waits already as may. As a [`Reply`](crate::Reply) it is a 503 with `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much work waits already")]
-pub(crate) struct Full;
+pub struct Full;
 
-/// The work panicked, or the pool was dropped before it began.
+/// The work panicked, or the gateway ended before it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the work was given up")]
-pub(crate) struct GivenUp;
+pub struct GivenUp;
+
+/// Threads for work of an embedding program that takes the processor: hashing a password, drawing an
+/// image. Cheap to clone, usable from any thread; it does not keep the gateway alive.
+///
+/// There are `limits.work_threads` of them, and they give way to the workers where both want the
+/// processor. `limits.max_work_queue` pieces may wait; what comes beyond that is refused.
+#[derive(Clone)]
+pub struct Work {
+    pool: Arc<Pool>,
+    lane: SharedLane,
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
+
+impl Work {
+    pub(crate) fn new(limits: &Limits, lane: SharedLane) -> Self {
+        let threads = match limits.work_threads {
+            0 => thread::available_parallelism().map_or(1, |cores| cores.get() / 2),
+            threads => threads,
+        };
+        let mut shared = PoolShared::new("work", threads, limits.max_work_queue);
+        shared.nice = GIVES_WAY;
+        Self {
+            pool: Arc::new(Pool {
+                shared: Arc::new(shared),
+            }),
+            lane,
+        }
+    }
+
+    /// Has a thread do `work`. The result is to be awaited; dropping it skips what has not begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when all threads are busy and as much waits already as may.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Working<T>, Full> {
+        let waiting = Waiting::begin(&self.lane);
+        let working = self.pool.run(move || {
+            drop(waiting);
+            work()
+        });
+        self.lane.increment(match working {
+            Ok(_) => Id::WorkTaken,
+            Err(Full) => Id::WorkRefused,
+        });
+        working
+    }
+}
+
+/// Something waits for a thread for as long as this lives.
+struct Waiting(SharedLane);
+
+impl Waiting {
+    fn begin(lane: &SharedLane) -> Self {
+        lane.gauge_add(Id::WorkWaiting, 1);
+        Self(lane.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.gauge_sub(Id::WorkWaiting, 1);
+    }
+}
 
 /// Work in progress. Dropping it does not stop work that has begun; what has not begun is skipped.
-pub(crate) struct Working<T>(oneshot::Receiver<T>);
+#[must_use = "what nobody waits for is not begun"]
+pub struct Working<T>(oneshot::Receiver<T>);
 
 impl<T> Future for Working<T> {
     type Output = Result<T, GivenUp>;
@@ -80,15 +163,8 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// A pool of at most `threads` threads, for which at most `max_waiting` pieces of work wait.
     pub(crate) fn new(name: &'static str, threads: usize, max_waiting: usize) -> Self {
-        let shared = PoolShared {
-            name,
-            threads: threads.max(1),
-            max_waiting,
-            state: Mutex::default(),
-            work_came: Condvar::new(),
-        };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(PoolShared::new(name, threads, max_waiting)),
         }
     }
 
@@ -143,6 +219,17 @@ impl Drop for Pool {
 }
 
 impl PoolShared {
+    fn new(name: &'static str, threads: usize, max_waiting: usize) -> Self {
+        Self {
+            name,
+            threads: threads.max(1),
+            max_waiting,
+            nice: 0,
+            state: Mutex::default(),
+            work_came: Condvar::new(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         let state = self.state.lock();
         state.expect("nothing panics under the lock of a pool")
@@ -152,11 +239,13 @@ impl PoolShared {
         let mut state = self.state();
         let spare = state.idle.saturating_sub(state.waiting.len());
         let starts = spare == 0 && state.running < self.threads;
-        if spare == 0 && !starts && state.waiting.len() >= max_waiting {
+        let beyond = state.waiting.len().saturating_sub(state.idle);
+        if spare == 0 && !starts && beyond >= max_waiting {
             return Err(Full);
         }
         if starts {
             state.running += 1;
+            state.idle += 1;
         }
         state.waiting.push_back(job);
         drop(state);
@@ -175,6 +264,7 @@ impl PoolShared {
             tracing::error!(pool = self.name, %error, "no thread could be started");
             let mut state = self.state();
             state.running -= 1;
+            state.idle -= 1;
             // Without any thread nobody would ever take it.
             let unbegun = (state.running == 0).then(|| std::mem::take(&mut state.waiting));
             drop(state);
@@ -183,20 +273,27 @@ impl PoolShared {
     }
 
     fn work(&self) {
+        if self.nice != 0 {
+            // Of this thread alone (Linux). Anybody may be nicer.
+            let set = rustix::process::setpriority_process(None, self.nice);
+            if let Err(error) = set {
+                tracing::debug!(pool = self.name, %error, "its threads do not give way");
+            }
+        }
         let mut state = self.state();
         loop {
             if let Some(job) = state.waiting.pop_front() {
+                state.idle -= 1;
                 drop(state);
                 // The panic hook has written what there is to know; whoever waits is told.
                 drop(catch_unwind(AssertUnwindSafe(job)));
                 state = self.state();
+                state.idle += 1;
             } else if state.closed {
                 return;
             } else {
-                state.idle += 1;
                 let woken = self.work_came.wait(state);
                 state = woken.expect("nothing panics under the lock of a pool");
-                state.idle -= 1;
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A violation names the path of the value at fault; `load.rs` turns it into a place in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use roomwire_protocols::room;
@@ -12,6 +12,7 @@ use super::accept::AcceptConfig;
 use super::describe::differing;
 use super::error::shown;
 use super::exec::ExecConfig;
+use super::host::UnknownHost;
 use super::listener::{Handler, ListenerConfig, Protocol};
 use super::load::shouted;
 use super::proxy::{MAX_UPSTREAMS, ProxyConfig, Upstream};
@@ -53,6 +54,7 @@ pub(super) fn violations(config: &Config) -> Vec<Violation> {
     }
     checker.gateway(config);
     checker.acme(config);
+    checker.uploads(config);
     checker.rooms(config);
     checker.listeners(config);
     checker.violations
@@ -171,6 +173,7 @@ impl Checker {
         let mut addresses = BTreeMap::new();
         for (index, listener) in config.listeners.iter().enumerate() {
             self.listener(index, listener, config.gateway.open);
+            self.redirect(index, listener, &config.listeners);
             // Names are told apart as environment variables spell them.
             if let Some(other) = names.insert(shouted(&listener.name), &listener.name) {
                 let name = &listener.name;
@@ -241,7 +244,72 @@ impl Checker {
         self.exec(index, listener);
         self.proxy(index, listener);
         self.tls(index, listener);
-        self.routes(index, listener);
+        self.routes(&listener_path(index, ""), &listener.routes, listener);
+        self.hosts(index, listener);
+    }
+
+    fn hosts(&mut self, index: usize, listener: &ListenerConfig) {
+        let (hosts, protocol) = (&listener.hosts, listener.protocol);
+        if !listener.speaks_http() {
+            let set = [
+                ("hosts", !hosts.is_empty()),
+                ("unknown_host", listener.unknown_host != UnknownHost::Serve),
+            ];
+            for (key, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+                let message = format!(
+                    "`{key}` is for http and https, and with `detect` for tcp and tls; this listener \
+                     is for {protocol}"
+                );
+                self.add(listener_path(index, key), message);
+            }
+            return;
+        }
+        if listener.unknown_host == UnknownHost::Refuse && hosts.is_empty() {
+            let message = "`unknown_host` refuses all names where there are no `hosts`";
+            self.add(listener_path(index, "unknown_host"), message.to_owned());
+        }
+        let mut known = BTreeSet::new();
+        for (nth, host) in hosts.iter().enumerate() {
+            let path = listener_path(index, &format!("hosts.{nth}"));
+            if host.names.is_empty() {
+                self.add(path.clone(), "this host has no `names`".to_owned());
+            }
+            for name in &host.names {
+                if !is_site(name) {
+                    let message = format!(
+                        "`names` has names such as \"example.com\" or \"*.example.com\" and \
+                         addresses, without a port, not \"{}\"",
+                        shown(name)
+                    );
+                    self.add(format!("{path}.names"), message);
+                } else if !known.insert(name.to_ascii_lowercase()) {
+                    let message = format!("the name \"{}\" is another host's already", shown(name));
+                    self.add(format!("{path}.names"), message);
+                }
+            }
+            self.routes(&path, &host.routes, listener);
+        }
+    }
+
+    fn redirect(&mut self, index: usize, listener: &ListenerConfig, all: &[ListenerConfig]) {
+        let Some(name) = &listener.redirect else {
+            if listener.redirect_port != 0 {
+                let message = "`redirect_port` needs a `redirect` beside it";
+                self.add(listener_path(index, "redirect_port"), message.to_owned());
+            }
+            return;
+        };
+        let protocol = listener.protocol;
+        let target = all.iter().find(|it| it.name == *name);
+        let message = if protocol != Protocol::Http {
+            format!("`redirect` is for http, and this listener is for {protocol}")
+        } else if target.is_none_or(|target| target.protocol != Protocol::Https) {
+            let name = shown(name);
+            format!("`redirect` is the name of a listener for https, which \"{name}\" is not")
+        } else {
+            return;
+        };
+        self.add(listener_path(index, "redirect"), message);
     }
 
     fn accept(&mut self, index: usize, listener: &ListenerConfig) {
@@ -409,6 +477,14 @@ impl Checker {
         }
     }
 
+    fn uploads(&mut self, config: &Config) {
+        let uploads = &config.uploads;
+        if uploads.max_total < uploads.max_file {
+            let message = "`max_total` must not be less than `max_file`";
+            self.add("uploads.max_total".to_owned(), message.to_owned());
+        }
+    }
+
     fn tls_names(&mut self, index: usize, tls: &TlsConfig) {
         let known = [
             (
@@ -464,20 +540,19 @@ impl Checker {
         );
     }
 
-    fn routes(&mut self, index: usize, listener: &ListenerConfig) {
-        let ListenerConfig {
-            routes, protocol, ..
-        } = listener;
+    /// Checks the routes of a listener, or of one of its hosts, at `place`.
+    fn routes(&mut self, place: &str, routes: &BTreeMap<String, Route>, listener: &ListenerConfig) {
         if !listener.speaks_http() && !routes.is_empty() {
+            let protocol = listener.protocol;
             let message = format!(
                 "`routes` are for http and https, and with `detect` for tcp and tls; this listener \
                  is for {protocol}"
             );
-            self.add(listener_path(index, "routes"), message);
+            self.add(format!("{place}.routes"), message);
             return;
         }
         for (path, route) in routes {
-            let path_of_route = listener_path(index, &format!("routes.{path}"));
+            let path_of_route = format!("{place}.routes.{path}");
             if !is_path(path) {
                 let message = format!(
                     "a route is a path that begins with `/`, of letters, digits and `/-._~`, \
@@ -548,6 +623,15 @@ fn is_domain(name: &str) -> bool {
             && !label.ends_with('-')
     };
     name.len() <= 200 && name.contains('.') && name.split('.').all(is_label)
+}
+
+/// A name, one with `*.` before it, or an address, as clients write them in `Host`.
+fn is_site(name: &str) -> bool {
+    let plain = name.strip_prefix("*.").unwrap_or(name);
+    roomwire_protocols::http1::is_host(plain.as_bytes())
+        && (!plain.contains(':') || plain.ends_with(']'))
+        && !plain.contains('%')
+        && !plain.ends_with('.')
 }
 
 fn is_path(path: &str) -> bool {

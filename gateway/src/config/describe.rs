@@ -1,9 +1,11 @@
 //! A configuration as text: as a file that says the same, and as what `roomwire check` prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::Config;
 use super::listener::{ListenerConfig, default_routes};
+use super::route::Route;
 use super::setting::{Setting, Visitor, quoted};
 use super::unit::ByteSize;
 
@@ -132,6 +134,14 @@ pub(super) fn to_toml(config: &Config) -> String {
             }
         }
         // Tables stand after all keys of their listener.
+        for host in &listener.hosts {
+            let names: Vec<_> = host.names.iter().map(|name| quoted(name)).collect();
+            text.push_str(&format!(
+                "[[listener.hosts]]\nnames = [{}]\nroutes = {}\n",
+                names.join(", "),
+                routes_as_toml(&host.routes)
+            ));
+        }
         for pair in &listener.certificates {
             let quote = |path: &std::path::Path| quoted(&path.to_string_lossy());
             text.push_str(&format!(
@@ -144,6 +154,13 @@ pub(super) fn to_toml(config: &Config) -> String {
     text
 }
 
+fn routes_as_toml(routes: &BTreeMap<String, Route>) -> String {
+    let route =
+        |(path, route): (&String, &Route)| format!("{} = {}", quoted(path), route.to_toml());
+    let routes: Vec<_> = routes.iter().map(route).collect();
+    format!("{{ {} }}", routes.join(", "))
+}
+
 fn listener_lines(listener: &ListenerConfig) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("name", quoted(&listener.name)),
@@ -152,11 +169,7 @@ fn listener_lines(listener: &ListenerConfig) -> Vec<(&'static str, String)> {
         ("handler", quoted(listener.handler.as_str())),
     ];
     if !listener.routes.is_empty() {
-        let route = |(path, route): (&String, &super::Route)| {
-            format!("{} = {}", quoted(path), route.to_toml())
-        };
-        let routes: Vec<_> = listener.routes.iter().map(route).collect();
-        lines.push(("routes", format!("{{ {} }}", routes.join(", "))));
+        lines.push(("routes", routes_as_toml(&listener.routes)));
     }
     let path = |path: &std::path::PathBuf| quoted(&path.to_string_lossy());
     lines.extend(
@@ -254,13 +267,10 @@ fn summary(listener: &ListenerConfig) -> String {
     if listener.detect {
         summary.push_str(", or what TLS and HTTP ask for");
     }
-    let usual = default_routes();
-    for (path, route) in listener
-        .routes
-        .iter()
-        .filter(|(path, route)| usual.get(*path) != Some(*route))
-    {
-        summary.push_str(&format!(", {path} {route}"));
+    summary.push_str(&described_routes(&listener.routes));
+    for host in &listener.hosts {
+        let routes = described_routes(&host.routes);
+        summary.push_str(&format!(", host {}{routes}", host.names.join(" ")));
     }
     if listener.speaks_tls() {
         let others = listener.certificates.iter().map(|pair| &pair.certificate);
@@ -280,6 +290,16 @@ fn summary(listener: &ListenerConfig) -> String {
         summary.push_str(", open to other machines");
     }
     summary
+}
+
+/// The routes that not every listener has.
+fn described_routes(routes: &BTreeMap<String, Route>) -> String {
+    let usual = default_routes();
+    let own = routes
+        .iter()
+        .filter(|(path, route)| usual.get(*path) != Some(*route));
+    own.map(|(path, route)| format!(", {path} {route}"))
+        .collect()
 }
 
 fn worst_case(config: &Config) -> String {

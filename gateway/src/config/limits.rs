@@ -98,6 +98,12 @@ limits! {
     /// Requests that may wait for one of these threads; others are answered by 503. Default 1024, from
     /// 1 to 1000000. Worst case: 64KiB for each.
     max_file_queue: usize = 1024, 1 => 1_000_000;
+    /// Threads for work of an embedding program that takes the processor. Default 0, which is half as
+    /// many as there are cores, from 0 to 256. Worst case: a stack for each.
+    work_threads: usize = 0, 0 => 256;
+    /// Pieces of such work that may wait for a thread; more are refused. Default 64, from 0 to 1000000.
+    /// Worst case: what each holds, as a password of `max_body`.
+    max_work_queue: usize = 64, 0 => 1_000_000;
     /// Clients that each quota of `[rate]` remembers; one that is forgotten has its whole quota again.
     /// Default 100000, from 16 to 10000000. Worst case: 64 bytes for each, in each of three quotas.
     max_rate_entries: usize = 100_000, 16 => 10_000_000;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::accept::AcceptConfig;
 use super::exec::ExecConfig;
 use super::framing::Framing;
+use super::host::{HostConfig, UnknownHost};
 use super::proxy::ProxyConfig;
 use super::route::Route;
 use super::setting::{Visitor, words};
@@ -73,6 +74,20 @@ pub struct ListenerConfig {
     /// echo.
     #[schemars(default)]
     pub routes: BTreeMap<String, Route>,
+    /// Sites that are chosen by the name a client asks for, with routes of their own.
+    #[schemars(default)]
+    pub hosts: Vec<HostConfig>,
+    /// What is answered to names that none of the hosts has: `serve`, by the routes above, or `refuse`.
+    /// Default `serve`.
+    #[schemars(default)]
+    pub unknown_host: UnknownHost,
+    /// Name of the HTTPS listener that clients of this HTTP listener are sent to, with the same path
+    /// and query. Default: they are served.
+    pub redirect: Option<String>,
+    /// The port that they are sent to, where it is another than that listener's own, as behind a
+    /// translation of addresses. Default 0, which is its own, from 0 to 65535.
+    #[schemars(default)]
+    pub redirect_port: usize,
     /// PEM file with the certificate chain of a listener with TLS, for clients that ask for none of
     /// the names there are. Default: the first of `certificates`, else the development one.
     pub certificate: Option<PathBuf>,
@@ -115,6 +130,10 @@ impl ListenerConfig {
             handler: protocol.default_handler(),
             detect: false,
             routes,
+            hosts: Vec::new(),
+            unknown_host: UnknownHost::Serve,
+            redirect: None,
+            redirect_port: 0,
             certificate: None,
             key: None,
             certificates: Vec::new(),
@@ -154,7 +173,10 @@ impl ListenerConfig {
             exec,
             framing,
             proxy,
+            redirect,
+            redirect_port,
             tls,
+            unknown_host,
             ..
         } = settings;
         if detect {
@@ -168,7 +190,10 @@ impl ListenerConfig {
             exec,
             framing,
             proxy,
+            redirect,
+            redirect_port,
             tls,
+            unknown_host,
             ..self
         }
     }
@@ -177,6 +202,9 @@ impl ListenerConfig {
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         self.accept.visit(visitor);
         visitor.setting("detect", &mut self.detect);
+        visitor.setting("unknown_host", &mut self.unknown_host);
+        visitor.setting("redirect", &mut self.redirect);
+        visitor.bounded("redirect_port", &mut self.redirect_port, 0, 65_535);
         visitor.table("tls", |visitor| self.tls.visit(visitor));
         visitor.setting("framing", &mut self.framing);
         visitor.table("proxy", |visitor| self.proxy.visit(visitor));
@@ -191,6 +219,12 @@ impl ListenerConfig {
     /// Whether connections may carry HTTP.
     pub fn speaks_http(&self) -> bool {
         self.detect || self.protocol.is_http()
+    }
+
+    /// The routes of the listener and of each of its hosts.
+    pub fn sites(&self) -> impl Iterator<Item = &BTreeMap<String, Route>> {
+        let hosts = self.hosts.iter().map(|host| &host.routes);
+        std::iter::once(&self.routes).chain(hosts)
     }
 
     /// Whether only this machine reaches the address.

@@ -15,6 +15,7 @@ mod error;
 mod exec;
 mod framing;
 mod gateway;
+mod host;
 mod http;
 mod http2;
 mod limits;
@@ -28,6 +29,7 @@ mod schema;
 mod setting;
 mod tls;
 mod unit;
+mod uploads;
 mod websocket;
 
 use std::ffi::OsString;
@@ -45,6 +47,7 @@ use error::{Place, Problem};
 pub use exec::ExecConfig;
 pub use framing::Framing;
 pub use gateway::{CountersPolicy, GatewayConfig};
+pub use host::{HostConfig, UnknownHost};
 pub use http::HttpConfig;
 pub use http2::Http2Config;
 pub use limits::Limits;
@@ -56,6 +59,7 @@ pub use route::{Route, StaticRoute};
 use setting::Visitor;
 pub use tls::{CertificateConfig, ClientCertificates, TlsConfig, TlsVersion};
 pub use unit::{ByteSize, InvalidUnit, Span};
+pub use uploads::UploadsConfig;
 pub use websocket::WebSocketConfig;
 
 /// The largest configuration file that is read, in bytes. Chosen: the example with all its
@@ -64,6 +68,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The most listeners. Chosen: each takes a socket for every worker.
 const MAX_LISTENERS: usize = 64;
+
+/// The most hosts of one listener. Chosen: as many as it may have certificates.
+const MAX_HOSTS: usize = 1000;
 
 /// The most certificates of one listener besides the first. Chosen: all are read at each reload.
 const MAX_CERTIFICATES: usize = 1000;
@@ -87,6 +94,8 @@ pub struct Config {
     pub http2: Http2Config,
     /// How often clients may connect and ask.
     pub rate: RateConfig,
+    /// Files that clients may leave here.
+    pub uploads: UploadsConfig,
     /// Who issues certificates, and how names are proved.
     pub acme: AcmeConfig,
     /// Every bound of the gateway.
@@ -103,6 +112,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             http2: Http2Config::default(),
             rate: RateConfig::default(),
+            uploads: UploadsConfig::default(),
             acme: AcmeConfig::default(),
             limits: Limits::DEFAULT,
         }
@@ -209,6 +219,7 @@ impl Config {
         visitor.table("http", |visitor| self.http.visit(visitor));
         visitor.table("http2", |visitor| self.http2.visit(visitor));
         visitor.table("rate", |visitor| self.rate.visit(visitor));
+        visitor.table("uploads", |visitor| self.uploads.visit(visitor));
         visitor.table("acme", |visitor| self.acme.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }

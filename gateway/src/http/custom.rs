@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use roomwire_certs::Identity;
 use roomwire_hub::emitter::{Emitter, GatherError, Mode, name};
 use roomwire_metrics::Id;
+use roomwire_protocols::problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,6 +22,7 @@ use super::problem::{Answer, Problem};
 use super::router::Parameters;
 use super::service::Call;
 use crate::rooms::Rooms;
+use crate::work::{Full, Work};
 use crate::worker::Core;
 
 /// A request to a route. The body is whole: at most `limits.max_body`.
@@ -37,6 +39,7 @@ pub struct Request {
     identity: Option<Arc<Identity>>,
     rooms: Rooms,
     emitter: Emitter,
+    work: Work,
 }
 
 impl Request {
@@ -59,6 +62,7 @@ impl Request {
             identity: connection.identity.clone(),
             rooms: Rooms::new(shared),
             emitter: shared.emitter.clone(),
+            work: shared.work.clone(),
         }
     }
 
@@ -112,6 +116,11 @@ impl Request {
     /// To publish into the gateway's rooms.
     pub fn rooms(&self) -> &Rooms {
         &self.rooms
+    }
+
+    /// Threads for work that takes the processor, which a route must not do itself.
+    pub fn work(&self) -> &Work {
+        &self.work
     }
 
     /// The gateway's emitter, to emit or to gather answers.
@@ -184,6 +193,15 @@ impl Reply {
         .with_header(CONTENT_TYPE, content_type)
     }
 
+    /// A problem document (RFC 9457) with this status; `code` is a word for programs, `detail` a
+    /// sentence for people.
+    pub fn problem(status: StatusCode, code: &str, detail: &str) -> Self {
+        let title = status.canonical_reason().unwrap_or("Problem");
+        let mut body = Vec::new();
+        problem::render(&mut body, status.as_u16(), title, detail, code);
+        Self::of(problem::CONTENT_TYPE, body).with_status(status)
+    }
+
     fn of(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
@@ -227,6 +245,15 @@ impl Reply {
         *answer.status_mut() = self.status;
         *answer.headers_mut() = self.headers;
         answer
+    }
+}
+
+/// 503: come back in a second.
+impl From<Full> for Reply {
+    fn from(full: Full) -> Self {
+        let detail = format!("{full}; try again");
+        let reply = Self::problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", &detail);
+        reply.with_header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
 

@@ -27,8 +27,10 @@ mod problem;
 mod router;
 mod screened;
 mod service;
+mod site;
 mod unasked;
 mod upgrade;
+mod upload;
 mod watch;
 
 pub(crate) use connection::{Version, detect, refuse_connection, serve, serve_connection};
@@ -38,3 +40,5 @@ pub use emit::Json;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::Router;
 pub(crate) use router::Target;
+pub(crate) use site::Sites;
+pub(crate) use upload::Store;

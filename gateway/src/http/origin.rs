@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
 
-/// Whether a request may do more than read. `bound` is where the listener is bound.
+/// Whether a request may do more than read. `local` says that only loopback's names are ours.
 pub(crate) fn is_allowed(
     headers: &HeaderMap,
-    authority: Option<&str>,
-    bound: SocketAddr,
+    authority: Option<&Authority>,
+    local: bool,
     listed: &[String],
 ) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
@@ -36,7 +36,7 @@ pub(crate) fn is_allowed(
     let Some(theirs) = uri.authority() else {
         return false;
     };
-    let Some(ours) = authority.and_then(|text| text.parse::<Authority>().ok()) else {
+    let Some(ours) = authority else {
         return false;
     };
     let default = if uri.scheme_str() == Some("https") {
@@ -47,7 +47,7 @@ pub(crate) fn is_allowed(
     let same = theirs.host().eq_ignore_ascii_case(ours.host())
         && theirs.port_u16().unwrap_or(default) == ours.port_u16().unwrap_or(default);
     // Without this, a name that an attacker points at 127.0.0.1 would be "our own" (DNS rebinding).
-    same && (!bound.ip().is_loopback() || is_loopback(theirs.host()))
+    same && (!local || is_loopback(theirs.host()))
 }
 
 /// Whether a request for this host is meant for a listener bound there. Without this, a page whose
@@ -101,7 +101,9 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
         let listed: Vec<String> = listed.iter().map(|&origin| origin.to_owned()).collect();
-        let allowed = is_allowed(&headers, Some(host), bound.parse().unwrap(), &listed);
+        let bound: SocketAddr = bound.parse().unwrap();
+        let (host, local) = (host.parse().unwrap(), bound.ip().is_loopback());
+        let allowed = is_allowed(&headers, Some(&host), local, &listed);
         assert_eq!(allowed, expected, "{origin:?} to {host} on {bound}");
     }
 

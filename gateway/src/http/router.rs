@@ -32,6 +32,8 @@ pub(crate) enum Target {
     /// Files below a directory; the route's path has so many bytes.
     Static(usize),
     Stats,
+    Upload,
+    UploadForm,
     WebSocket,
     /// A static route, asked for without the slash that its path ends in.
     WithoutSlash,
@@ -86,6 +88,8 @@ const BUILT_IN: &[(Method, &str, Target)] = &[
         Target::CloseConnection,
     ),
     (Method::POST, "/v1/emit/{event}", Target::Emit),
+    (Method::POST, "/v1/files", Target::UploadForm),
+    (Method::PUT, "/v1/files/{name}", Target::Upload),
     (Method::GET, "/v1/rooms", Target::Rooms),
     (Method::GET, "/v1/rooms/{room}/events", Target::Events),
     (Method::GET, "/v1/rooms/{room}/members", Target::Members),
@@ -134,6 +138,18 @@ impl Router {
         methods.retain(|(known, _)| *known != method);
         methods.push((method, target));
         Ok(())
+    }
+
+    /// The same where nothing is uploaded.
+    pub(crate) fn without_uploads(mut self) -> Self {
+        for entry in &mut self.entries {
+            let uploads = |target: &Target| matches!(target, Target::Upload | Target::UploadForm);
+            entry.methods.retain(|(_, target)| !uploads(target));
+            if entry.methods.is_empty() {
+                self.paths.remove(entry.path.as_str());
+            }
+        }
+        self
     }
 
     /// Whether the embedding program has this route already.
@@ -231,6 +247,23 @@ mod tests {
             panic!()
         };
         assert_eq!(found, target);
+    }
+
+    #[test]
+    fn where_nothing_is_uploaded_there_is_no_path_for_it() {
+        let custom = Target::Custom(Arc::from("GET /v1/files"));
+        let mut router = Router::built_in();
+        router.add(Method::GET, "/v1/files", custom).unwrap();
+        let router = router.without_uploads();
+        let found = router.find(&Method::PUT, "/v1/files/a");
+        assert!(matches!(found, Match::None), "{found:?}");
+        let found = router.find(&Method::GET, "/v1/files");
+        assert!(
+            matches!(found, Match::Found(Target::Custom(_), _)),
+            "{found:?}"
+        );
+        let found = router.find(&Method::POST, "/v1/files");
+        assert!(matches!(found, Match::WrongMethod(_)), "{found:?}");
     }
 
     #[test]

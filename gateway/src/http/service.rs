@@ -14,7 +14,9 @@ use super::body::{CollectError, RequestBody, ResponseBody};
 use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
-use super::{api, custom, emit, event_stream, files, health, message, origin, page, upgrade};
+use super::{
+    api, custom, emit, event_stream, files, health, message, origin, page, site, upgrade, upload,
+};
 use crate::config::Route;
 use crate::event::BoundAddress;
 
@@ -108,7 +110,12 @@ pub(super) async fn dispatch(
         // RFC 9110 §9.3.7: about the server as a whole.
         return wrong_method(request.method(), "GET, HEAD, POST, DELETE, OPTIONS");
     }
-    let (target, parameters) = match find(connection, request.method(), request.uri().path()) {
+    if let Some(location) = site::secure_location(connection, &request) {
+        return location.map(site::redirect);
+    }
+    let routes = site::routes(connection, authority(&request));
+    let path = request.uri().path();
+    let (target, parameters) = match find(connection, routes, request.method(), path) {
         Match::Found(target, parameters) => (target, parameters),
         Match::BadPath => {
             let detail = "the path is not percent-encoded UTF-8";
@@ -149,6 +156,8 @@ pub(super) async fn dispatch(
         Target::Rooms => api::rooms(&call),
         Target::Static(prefix) => serve_file(&call, prefix).await,
         Target::Stats => Ok(api::stats(&call)),
+        Target::Upload => upload::put(call).await,
+        Target::UploadForm => upload::post(call).await,
         Target::WebSocket => upgrade::upgrade(call, upgrade::Handler::Rooms),
         Target::WithoutSlash => Ok(files::with_slash(call.request.uri())),
     }
@@ -181,7 +190,7 @@ fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result
     match authority(request).and_then(|host| host.parse::<Authority>().ok()) {
         Some(host) => check_name(connection, Some(&host)),
         // Before HTTP/1.1 nobody had to tell.
-        None => Ok(()),
+        None => site::check(connection, None),
     }
 }
 
@@ -213,11 +222,17 @@ fn check_expectation(request: &Request<RequestBody>) -> Result<(), Problem> {
     Err(Problem::new(status, "expectation_failed", detail))
 }
 
-/// Refuses requests on loopback for a name that is not loopback's and not listed.
+/// Refuses requests for a name that the listener does not serve; on loopback for one that is not
+/// loopback's and not listed.
 pub(super) fn check_name(connection: &Connection, host: Option<&Authority>) -> Result<(), Problem> {
+    site::check(connection, host)?;
     let gateway = &connection.worker.shared.config.gateway;
     let bound = listener(connection).address;
-    if gateway.open || host.is_some_and(|host| origin::is_ours(host, bound, &gateway.origins)) {
+    let named = host.is_some_and(|host| site::is_named(connection, host));
+    if gateway.open
+        || named
+        || host.is_some_and(|host| origin::is_ours(host, bound, &gateway.origins))
+    {
         return Ok(());
     }
     connection.worker.count(Id::HttpOriginRefused);
@@ -237,7 +252,12 @@ pub(super) fn check_origin(
     authority: Option<&str>,
 ) -> Result<(), Problem> {
     let listed = &connection.worker.shared.config.gateway.origins;
-    if origin::is_allowed(headers, authority, listener(connection).address, listed) {
+    let bound = listener(connection).address;
+    let authority = authority.and_then(|text| text.parse::<Authority>().ok());
+    let named = authority.as_ref();
+    let named = named.is_some_and(|host| site::is_named(connection, host));
+    let local = bound.ip().is_loopback() && !named;
+    if origin::is_allowed(headers, authority.as_ref(), local, listed) {
         return Ok(());
     }
     connection.worker.count(Id::HttpOriginRefused);
@@ -249,10 +269,14 @@ pub(super) fn check_origin(
     ))
 }
 
-/// The route: the listener's own table first, then the one of the gateway, at last a site at `/`.
-pub(super) fn find(connection: &Connection, method: &Method, path: &str) -> Match {
+/// The route: the site's own table first, then the one of the gateway, at last a site at `/`.
+pub(super) fn find(
+    connection: &Connection,
+    routes: &BTreeMap<String, Route>,
+    method: &Method,
+    path: &str,
+) -> Match {
     let router = &connection.worker.shared.router;
-    let routes = routes(connection);
     let socket = match routes.get(path) {
         Some(Route::Rooms) => Some(Target::WebSocket),
         Some(Route::Echo) => Some(Target::Echo),
@@ -295,16 +319,10 @@ fn find_site(routes: &BTreeMap<String, Route>, path: &str) -> Option<Target> {
     })
 }
 
-fn routes(connection: &Connection) -> &BTreeMap<String, Route> {
-    static NONE: BTreeMap<String, Route> = BTreeMap::new();
-    let listeners = &connection.worker.shared.config.listeners;
-    let listener = listeners.get(usize::from(connection.listener));
-    listener.map_or(&NONE, |listener| &listener.routes)
-}
-
 async fn serve_file(call: &Call, prefix: usize) -> Result<Answer, Problem> {
     let prefix = call.request.uri().path().get(..prefix).unwrap_or_default();
-    match routes(&call.connection).get(prefix) {
+    let routes = site::routes(&call.connection, authority(&call.request));
+    match routes.get(prefix) {
         Some(Route::Static(route)) => files::answer(route, prefix, call).await,
         _ => Err(Problem::not_found()),
     }
@@ -324,7 +342,7 @@ fn wrong_method(method: &Method, allow: &str) -> Result<Answer, Problem> {
 }
 
 /// The host the client asked for: HTTP/2's `:authority`, else `Host`.
-pub(crate) fn authority(request: &Request<RequestBody>) -> Option<&str> {
+pub(crate) fn authority<B>(request: &Request<B>) -> Option<&str> {
     let host = || {
         request
             .headers()

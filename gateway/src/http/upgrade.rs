@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,7 @@ use super::problem::{Answer, Problem};
 use super::router::{Match, Target};
 use super::screened::Screened;
 use super::service::{self, Call};
+use super::site;
 use super::watch::Answering;
 use crate::lifecycle::Phase;
 use crate::listener::{Admission, Permit};
@@ -208,16 +210,23 @@ fn accept_connect(
             detail,
         ));
     }
-    let handler = match service::find(connection, &Method::GET, request.uri().path()) {
+    let host = request.uri().authority();
+    service::check_name(connection, host)?;
+    if let Some(location) = site::secure_location(connection, request) {
+        let detail = "this is served over https only";
+        let problem = Problem::new(StatusCode::PERMANENT_REDIRECT, "moved", detail);
+        return Err(problem.with_header(header::LOCATION, location?));
+    }
+    let routes = site::routes(connection, host.map(Authority::as_str));
+    let path = request.uri().path();
+    let handler = match service::find(connection, routes, &Method::GET, path) {
         Match::Found(Target::WebSocket, _) => Handler::Rooms,
         Match::Found(Target::Echo, _) => Handler::Echo,
         Match::Found(..) | Match::WrongMethod(_) | Match::BadPath | Match::None => {
             return Err(Problem::not_found());
         }
     };
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    service::check_name(connection, request.uri().authority())?;
-    service::check_origin(connection, request.headers(), authority)?;
+    service::check_origin(connection, request.headers(), host.map(Authority::as_str))?;
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let subprotocol = handshake::accept_connect(headers).map_err(rejection)?;

@@ -160,6 +160,60 @@ impl Http {
         }
     }
 
+    /// Asks for another host from here on.
+    pub fn ask_for(&mut self, host: &str) {
+        host.clone_into(&mut self.authority);
+    }
+
+    /// The status that an extended CONNECT for a WebSocket gets.
+    pub async fn try_tunnel(&mut self, path: &str) -> u16 {
+        let Sender::Version2(sender) = &mut self.sender else {
+            panic!("HTTP/1.1 has no streams")
+        };
+        let request = Request::builder()
+            .method(Method::CONNECT)
+            .uri(format!("{}://{}{path}", self.scheme, self.authority))
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(())
+            .expect("a request");
+        let opened = async {
+            let mut sender = sender.clone().ready().await?;
+            let (answer, _send) = sender.send_request(request, false)?;
+            Ok::<_, h2::Error>(answer.await?.status().as_u16())
+        };
+        let opened = within("an answer to CONNECT", opened).await;
+        opened.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Sends some of a body by HTTP/2, more than its windows have room for, then resets the stream.
+    pub async fn cut_upload(self, path: &str, data: &[u8]) {
+        let Sender::Version2(sender) = self.sender else {
+            panic!("HTTP/1.1 has no streams")
+        };
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("{}://{}{path}", self.scheme, self.authority))
+            .body(())
+            .expect("a request");
+        let sent = async {
+            let mut sender = sender.ready().await?;
+            let (_answer, mut stream) = sender.send_request(request, false)?;
+            for piece in data.chunks(16 * 1024) {
+                stream.reserve_capacity(piece.len());
+                while stream.capacity() < piece.len() {
+                    let more = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+                    more.unwrap_or(Err(h2::Reason::CANCEL.into()))?;
+                }
+                stream.send_data(Bytes::copy_from_slice(piece), false)?;
+            }
+            stream.send_reset(h2::Reason::CANCEL);
+            Ok::<_, h2::Error>(())
+        };
+        let sent = within("half of a body", sent).await;
+        sent.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
     /// The version that it speaks.
     pub fn version(&self) -> http::Version {
         match self.sender {

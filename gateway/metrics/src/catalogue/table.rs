@@ -294,6 +294,8 @@ catalogue! {
         "Requests whose head or body did not come in time.";
     counter HttpConnectionErrors "http_connection_errors_total" Errors Info
         "HTTP connections that failed otherwise, mostly clients that went away.";
+    counter HttpHostsRefused "http_hosts_refused_total" Requests Info
+        "Requests for names that are none of their listener's hosts, where unknown_host refuses them. Scanners do this; otherwise list the name in listener.hosts.";
     counter HttpLimitedAddress "http_requests_limited_address_total" Requests Info
         "Requests answered by 429 because their address asked more often than rate.requests lets it. One client: it loops; many behind one address: raise it, or list a proxy in trusted_proxies.";
     counter HttpLimitedToken "http_requests_limited_token_total" Requests Info
@@ -350,6 +352,20 @@ catalogue! {
         "HTTP/2 connections ended for more small DATA frames unread than http2.max_small_data. Somebody attacks, or a WebSocket sends faster than it is served.";
     counter Http2WindowFloods "http2_window_update_floods_total" Errors Info
         "HTTP/2 connections ended for more window updates than http2.max_window_updates. Somebody attacks, or a client gives back its window byte by byte.";
+    counter UploadsTaken "uploads_total" Files Info
+        "Files taken by PUT /v1/files and POST /v1/files.";
+    counter UploadBytes "upload_bytes_total" Bytes Info
+        "Bytes of files that were taken.";
+    counter UploadsRefused "uploads_refused_total" Requests Info
+        "Uploads that were refused: too large, no room, too many at a time, a name or a condition that does not hold. See the uploads section where they should have been taken.";
+    counter UploadsBroken "uploads_broken_total" Requests Info
+        "Uploads whose sender went away or sent nothing for stall_timeout; nothing of them is left. Many: look at the network.";
+    counter WorkTaken "work_total" Times Info
+        "Pieces of work that the embedding program gave to its threads.";
+    counter WorkRefused "work_refused_total" Times Info
+        "Pieces of work refused because max_work_queue others waited. Frequent: more work_threads, where there are processors, or less work.";
+    gauge WorkWaiting "work_waiting" Times Info
+        "Pieces of work that wait for a thread. Always near max_work_queue: more comes than the threads can do.";
     counter TlsHandshakes "tls_handshakes_total" Handshakes Info
         "TLS handshakes done, full and resumed.";
     counter TlsHandshakesFull "tls_handshakes_full_total" Handshakes Info

@@ -30,6 +30,7 @@ units! {
     Descriptors "descriptors";
     Errors "errors";
     Events "events";
+    Files "files";
     Frames "frames";
     Handshakes "handshakes";
     Leases "leases";

@@ -13,10 +13,11 @@ use toml::de::{DeTable, DeValue};
 use super::{Frame, Loader, PREFIX, described, is_table, shouted};
 use crate::config::check;
 use crate::config::error::{Place, shown};
+use crate::config::host::HostConfig;
 use crate::config::listener::{Handler, ListenerConfig, Protocol};
 use crate::config::route::{Route, StaticRoute};
 use crate::config::tls::CertificateConfig;
-use crate::config::{MAX_CERTIFICATES, MAX_LISTENERS};
+use crate::config::{MAX_CERTIFICATES, MAX_HOSTS, MAX_LISTENERS};
 
 /// A listener of which something may be missing.
 struct RawListener {
@@ -112,6 +113,7 @@ impl<'a> Loader<'a> {
         self.named("key", variable("key"), &mut raw.key);
         let certificates = self.certificates();
         let routes = self.routes();
+        let hosts = self.hosts();
         raw.settings.visit(self);
         self.leave();
         if default.is_none() {
@@ -123,6 +125,7 @@ impl<'a> Loader<'a> {
         listener.key = raw.key;
         listener.certificates = certificates;
         listener.routes.extend(routes);
+        listener.hosts = hosts;
         Some(listener.with_settings(raw.settings))
     }
 
@@ -140,37 +143,63 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The `[[listener.certificates]]` of the present listener.
-    fn certificates(&mut self) -> Vec<CertificateConfig> {
-        self.note_key("certificates");
-        let Some((path, value)) = self.find("certificates") else {
-            return Vec::new();
+    /// The tables of a list of the present listener, at most `max`, and the list's path.
+    fn list(&mut self, key: &'static str, max: usize) -> (String, &'a [Spanned<DeValue<'a>>]) {
+        self.note_key(key);
+        let Some((path, value)) = self.find(key) else {
+            return (String::new(), &[]);
         };
         let place = Place::span(value.span());
         self.place(path.clone(), place.clone());
         let items = value.get_ref().as_array();
         let Some(items) = items.filter(|items| items.iter().all(is_table)) else {
             let found = described(value.get_ref());
-            let message = format!(
-                "`certificates` must be tables that begin with [[listener.certificates]], not {found}"
-            );
+            let message =
+                format!("`{key}` must be tables that begin with [[listener.{key}]], not {found}");
             self.problem(place, message);
-            return Vec::new();
+            return (path, &[]);
         };
-        if items.len() > MAX_CERTIFICATES {
-            let found = items.len();
-            let message = format!("there can be {MAX_CERTIFICATES} certificates, not {found}");
+        if items.len() > max {
+            let message = format!("there can be {max} {key}, not {}", items.len());
             self.problem(place, message);
         }
+        (path, &items[..items.len().min(max)])
+    }
+
+    /// Begins a table of a list.
+    fn enter(&mut self, key: &str, path: String, item: &'a Spanned<DeValue<'a>>) {
+        self.frames.push(Frame {
+            path,
+            variable: None,
+            title: format!("[[listener.{key}]]"),
+            table: item.get_ref().as_table(),
+            known: Vec::new(),
+        });
+    }
+
+    /// The `[[listener.hosts]]` of the present listener.
+    fn hosts(&mut self) -> Vec<HostConfig> {
+        let (path, items) = self.list("hosts", MAX_HOSTS);
+        let mut hosts = Vec::new();
+        for (nth, item) in items.iter().enumerate() {
+            let path = format!("{path}.{nth}");
+            self.place(path.clone(), Place::span(item.span()));
+            self.enter("hosts", path, item);
+            let mut host = HostConfig::new(Vec::<String>::new());
+            self.named("names", None, &mut host.names);
+            host.routes.extend(self.routes());
+            self.leave();
+            hosts.push(host);
+        }
+        hosts
+    }
+
+    /// The `[[listener.certificates]]` of the present listener.
+    fn certificates(&mut self) -> Vec<CertificateConfig> {
+        let (path, items) = self.list("certificates", MAX_CERTIFICATES);
         let read = |(nth, item): (usize, &'a Spanned<DeValue<'a>>)| {
             let (mut certificate, mut key) = (None::<PathBuf>, None::<PathBuf>);
-            self.frames.push(Frame {
-                path: format!("{path}.{nth}"),
-                variable: None,
-                title: "[[listener.certificates]]".to_owned(),
-                table: item.get_ref().as_table(),
-                known: Vec::new(),
-            });
+            self.enter("certificates", format!("{path}.{nth}"), item);
             self.named("certificate", None, &mut certificate);
             self.named("key", None, &mut key);
             self.leave();
@@ -183,12 +212,7 @@ impl<'a> Loader<'a> {
                 key: key?,
             })
         };
-        items
-            .iter()
-            .take(MAX_CERTIFICATES)
-            .enumerate()
-            .filter_map(read)
-            .collect()
+        items.iter().enumerate().filter_map(read).collect()
     }
 
     /// The routes as written; those that every HTTP listener has are not added here.

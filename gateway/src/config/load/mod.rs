@@ -23,7 +23,7 @@ use super::setting::{Setting, Visitor, nearest};
 const PREFIX: &str = "ROOMWIRE_";
 
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "acme",
     "gateway",
     "listener",
@@ -32,6 +32,7 @@ const SECTIONS: [&str; 9] = [
     "http",
     "http2",
     "rate",
+    "uploads",
     "limits",
 ];
 

@@ -75,7 +75,11 @@ async fn find(route: &StaticRoute, call: &Call, wanted: Wanted) -> Result<Locate
 async fn serve(route: &StaticRoute, call: &Call, file: OpenFile) -> Result<Answer, Problem> {
     let headers = call.request.headers();
     let mut answer = Response::new(ResponseBody::empty());
-    let etag = etag(&file);
+    let etag = etag(
+        file.modified,
+        file.size,
+        file.coding.map_or("", Coding::extension),
+    );
     describe(route, &file, &etag, answer.headers_mut());
     let validators = Validators {
         etag: &etag,
@@ -156,10 +160,8 @@ fn describe(route: &StaticRoute, file: &OpenFile, etag: &str, headers: &mut Head
 }
 
 /// Strong: it changes with every write, to the nanosecond, and with the file's coding.
-fn etag(file: &OpenFile) -> String {
-    let (seconds, nanos) = file.modified;
-    let coding = file.coding.map_or("", Coding::extension);
-    format!("\"{seconds:x}.{nanos:x}-{:x}{coding}\"", file.size)
+pub(super) fn etag((seconds, nanos): (u64, u64), size: u64, coding: &str) -> String {
+    format!("\"{seconds:x}.{nanos:x}-{size:x}{coding}\"")
 }
 
 fn conditions(headers: &HeaderMap) -> Conditions<'_> {
@@ -179,7 +181,7 @@ fn part_is_fine(headers: &HeaderMap, validators: Validators<'_>) -> bool {
         .is_none_or(|field| allows_range(field.as_bytes(), date(field), validators))
 }
 
-fn date(value: &HeaderValue) -> Option<u64> {
+pub(super) fn date(value: &HeaderValue) -> Option<u64> {
     let date = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
     seconds_since_1970(date)
 }
