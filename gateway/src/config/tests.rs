@@ -540,6 +540,15 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
         &format!("{https}certificate = 'c'"),
         "`certificate` needs a `key` beside it",
     );
+    let tls = LISTENER.replace("tcp", "tls");
+    check(
+        &format!("{tls}certificate = 'c'"),
+        "`certificate` needs a `key` beside it",
+    );
+    check(
+        &format!("{https}detect = true"),
+        "`detect` is for tcp and tls, and this listener is for https",
+    );
     check(
         &format!("{https}key = 'k'"),
         "`key` needs a `certificate` beside it",
@@ -594,7 +603,7 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
     );
     check(
         &format!("{LISTENER}routes = {{ '/x' = 'rooms' }}"),
-        "`routes` are for http and https, and this listener is for tcp",
+        "`routes` are for http and https, and with `detect` for tcp and tls; this listener is for tcp",
     );
     check(
         &format!("{https}routes = {{ '/metrics' = 'rooms' }}"),

@@ -2,6 +2,7 @@
 //! never copied.
 //!
 //! A pipe costs two descriptors, so a worker has few, and a direction has one only while it is busy.
+//! What nobody uses is closed within a second.
 //! Next file to read: `pump.rs`, which decides when.
 
 use std::cell::Cell;
@@ -36,6 +37,11 @@ impl Pipes {
             let may_be = self.open.get() < MAX_PIPES;
             may_be.then(|| Pipe::open(&self.open).ok()).flatten()
         })
+    }
+
+    /// Closes those that nobody uses; called once a second.
+    pub(crate) fn release(&mut self) {
+        self.free = Vec::new();
     }
 
     /// Takes back a pipe, which is closed if it is not empty.
@@ -144,6 +150,9 @@ mod tests {
         assert!(pipes.take().is_none());
         pipes.give(again);
         assert!(pipes.take().is_some());
+        drop(taken);
+        pipes.release();
+        assert_eq!(pipes.open.get(), 0);
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Core {
             self.output.arenas.release();
             self.output.reply.release();
             self.output.deflater.release();
+            self.pipes.release();
             self.give_memory_back();
             self.count_cpu();
         }
