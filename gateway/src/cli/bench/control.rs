@@ -123,7 +123,7 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     Err(error).with_context(|| format!("nothing answers at {address}"))
 }
 
-fn raise_descriptors(connections: usize) -> anyhow::Result<()> {
+pub(super) fn raise_descriptors(connections: usize) -> anyhow::Result<()> {
     let needed = connections as u64 + OWN_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

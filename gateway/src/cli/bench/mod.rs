@@ -28,6 +28,7 @@ mod socketio;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -47,22 +48,30 @@ enum Subject {
     Ws(plan::WsArgs),
     /// A TCP server: echo, what it takes, idle connections, connection churn
     Tcp(plan::TcpArgs),
+    /// A UDP server: echo, throughput one way
+    Udp(udp::UdpArgs),
 }
 
 pub(super) fn run(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
-    let plan = match arguments.subject {
-        Subject::Ws(arguments) => plan::Plan::new(arguments)?,
-        Subject::Tcp(arguments) => plan::Plan::tcp(arguments),
+    let planned = |plan: Result<plan::Plan, String>| match plan {
+        Ok(plan) => (plan.quiet, Ok(control::measure(plan))),
+        Err(problem) => (true, Err(problem)),
     };
-    let plan = match plan {
-        Ok(plan) => plan,
+    let (quiet, report) = match arguments.subject {
+        Subject::Ws(arguments) => planned(plan::Plan::new(arguments)?),
+        Subject::Tcp(arguments) => planned(plan::Plan::tcp(arguments)),
+        Subject::Udp(arguments) => {
+            let report = udp::Plan::new(&arguments).map(|plan| udp::measure(&arguments, plan));
+            (arguments.quiet, report)
+        }
+    };
+    let report = match report {
+        Ok(report) => report?,
         Err(problem) => {
             super::terminal::tell(&format!("roomwire: {problem}\n"));
             return Ok(ExitCode::from(2));
         }
     };
-    let quiet = plan.quiet;
-    let report = control::measure(plan)?;
     if !quiet {
         super::terminal::tell(&report.table());
     }

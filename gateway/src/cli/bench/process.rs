@@ -77,14 +77,25 @@ impl Processes {
 
     /// The processes that listen on `address`, where that is on this machine.
     pub(super) fn listening_on(address: SocketAddr) -> Self {
+        const LISTEN: &str = "0A";
+        Self::with_sockets(["/proc/net/tcp", "/proc/net/tcp6"], address, LISTEN)
+    }
+
+    /// The processes that receive datagrams at `address`, where that is on this machine.
+    pub(super) fn receiving_on(address: SocketAddr) -> Self {
+        const UNCONNECTED: &str = "07";
+        Self::with_sockets(["/proc/net/udp", "/proc/net/udp6"], address, UNCONNECTED)
+    }
+
+    fn with_sockets(tables: [&str; 2], address: SocketAddr, state: &str) -> Self {
         // Only an address of this machine can be bound to.
         if TcpListener::bind((address.ip(), 0)).is_err() {
             return Self::default();
         }
         let mut sockets = Vec::new();
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for table in tables {
             let text = fs::read_to_string(table).unwrap_or_default();
-            sockets.extend(listeners(&text, address));
+            sockets.extend(listeners(&text, address, state));
         }
         let links: Vec<String> = sockets.iter().map(|it| format!("socket:[{it}]")).collect();
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -185,13 +196,13 @@ fn has_open(pid: u32, links: &[String]) -> bool {
     })
 }
 
-/// The inodes of the sockets of a table (`/proc/net/tcp` or `tcp6`) that listen on `address`.
-fn listeners(table: &str, address: SocketAddr) -> Vec<u64> {
-    const LISTEN: &str = "0A";
+/// The inodes of the sockets of a table (`/proc/net/tcp` and its like) that are bound to `address` and in
+/// this state.
+fn listeners(table: &str, address: SocketAddr, state: &str) -> Vec<u64> {
     let sockets = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (ip, port) = fields.get(1)?.split_once(':')?;
-        let is_listening = *fields.get(3)? == LISTEN;
+        let is_listening = *fields.get(3)? == state;
         let ip = parse_ip(ip)?;
         let is_here = ip == address.ip() || ip.is_unspecified();
         let is_port = u16::from_str_radix(port, 16).ok()? == address.port();
@@ -265,7 +276,7 @@ mod tests {
             5: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 16 1\n\
             6: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 17 1\n";
         let address = SocketAddr::from(([127, 0, 0, 1], 8080));
-        assert_eq!(listeners(table, address), [11, 13, 16, 17]);
+        assert_eq!(listeners(table, address, "0A"), [11, 13, 16, 17]);
     }
 
     #[test]

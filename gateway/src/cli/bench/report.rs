@@ -98,11 +98,25 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(plan: &Plan, outcome: Outcome, window: Window) -> Self {
         let scheme = plan.url.scheme().as_str();
+        let url = format!("{scheme}://{}{}", plan.url.authority(), plan.path);
+        let (mode, parameters) = (json!(plan.mode), plan.json());
+        Self::of(plan.text(), mode, url, parameters, outcome, window)
+    }
+
+    /// A run that was planned otherwise; `head` tells people what it was.
+    pub(super) fn of(
+        head: String,
+        mode: Value,
+        url: String,
+        parameters: Value,
+        outcome: Outcome,
+        window: Window,
+    ) -> Self {
         Self {
-            head: plan.text(),
-            mode: json!(plan.mode),
-            url: format!("{scheme}://{}{}", plan.url.authority(), plan.path),
-            parameters: plan.json(),
+            head,
+            mode,
+            url,
+            parameters,
             outcome,
             window,
         }
