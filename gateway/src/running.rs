@@ -30,6 +30,7 @@ use crate::rate::Quotas;
 use crate::rooms::{Rooms, SendError, publish};
 use crate::shared::{Bounds, RoomHub, Rules, Shared};
 use crate::tls::{Keeper, Setup};
+use crate::udp::RateLimit;
 use crate::work::{Pool, Work};
 use crate::worker;
 
@@ -403,6 +404,7 @@ pub(crate) fn start(
         rules: config.listeners.iter().map(Rules::new).collect(),
         sites: config.listeners.iter().map(Sites::new).collect(),
         pools: config.listeners.iter().map(pool).collect(),
+        rate_limits: config.listeners.iter().map(rate_limit).collect(),
         houses: config.listeners.iter().map(house).collect(),
         hub: Arc::new(RoomHub::new(hub_options(&config, workers)?)),
         emitter,
@@ -469,6 +471,12 @@ pub(crate) fn start(
 
 fn house(listener: &ListenerConfig) -> Option<Arc<House>> {
     (listener.handler == Handler::Exec).then(|| Arc::new(House::new(&listener.exec)))
+}
+
+fn rate_limit(listener: &ListenerConfig) -> Option<RateLimit> {
+    let (rate, burst) = (listener.udp.rate, listener.udp.burst);
+    let burst = if burst == 0 { rate } else { burst };
+    (rate > 0).then(|| RateLimit::new(rate, burst))
 }
 
 fn pool(listener: &ListenerConfig) -> Option<Arc<UpstreamPool>> {

@@ -14,7 +14,7 @@ use roomwire_protocols::cookie::CookieKey;
 use roomwire_protocols::websocket;
 use tokio::sync::watch;
 
-use crate::config::{Config, Limits, ListenerConfig, Span};
+use crate::config::{Config, Limits, ListenerConfig, Protocol, Span};
 use crate::event::BoundAddress;
 use crate::exec::House;
 use crate::http::{Pipeline, Router, Sites, Store};
@@ -23,6 +23,7 @@ use crate::listener::Admission;
 use crate::message::Message;
 use crate::proxy::UpstreamPool;
 use crate::rate::Quotas;
+use crate::udp::RateLimit;
 use crate::work::{Pool, Work};
 use crate::worker::Control;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) sites: Vec<Sites>,
     /// By listener; `None` where it is no proxy.
     pub(crate) pools: Vec<Option<Arc<UpstreamPool>>>,
+    /// By listener; `None` where addresses may send as much as they like.
+    pub(crate) rate_limits: Vec<Option<RateLimit>>,
     /// By listener; `None` where there is no program.
     pub(crate) houses: Vec<Option<Arc<House>>>,
     pub(crate) hub: Arc<RoomHub>,
@@ -153,6 +156,11 @@ pub(crate) struct Rules {
     pub(crate) stall_ms: u64,
 }
 
+/// How long a client of a UDP proxy is remembered that sends nothing and gets nothing. RFC 4787 §4.3
+/// wants NATs to wait for two minutes; chosen: less, because a client that comes back only gets another
+/// port on the upstream's side, and a forged one holds a descriptor this long.
+const DATAGRAM_IDLE_MS: u64 = 30_000;
+
 impl Rules {
     const NONE: Self = Self {
         idle_ms: u64::MAX,
@@ -166,8 +174,14 @@ impl Rules {
             0 => u64::MAX,
             bound => bound,
         };
+        let is_datagrams = listener.protocol == Protocol::Udp;
+        let idle_ms = match bound(accept.idle_timeout) {
+            // Nobody says goodbye over UDP.
+            u64::MAX if is_datagrams => DATAGRAM_IDLE_MS,
+            idle_ms => idle_ms,
+        };
         Self {
-            idle_ms: bound(accept.idle_timeout),
+            idle_ms,
             lifetime_ms: bound(accept.max_lifetime),
             stall_ms: bound(listener.proxy.stall_timeout),
         }
@@ -190,6 +204,7 @@ pub(crate) struct Bounds {
     pub(crate) max_request_replies: usize,
     pub(crate) max_udp_sessions: usize,
     pub(crate) max_udp_datagram: usize,
+    pub(crate) max_udp_answers: usize,
     pub(crate) max_waiters: usize,
     pub(crate) ping_interval_ms: u64,
     pub(crate) pong_timeout_ms: u64,
@@ -223,6 +238,7 @@ impl Bounds {
             max_request_replies: limits.max_request_replies,
             max_udp_sessions: limits.max_udp_sessions,
             max_udp_datagram: limits.max_udp_datagram.as_usize(),
+            max_udp_answers: limits.max_udp_answers,
             max_waiters: limits.max_waiters,
             ping_interval_ms: limits.ping_interval.as_millis(),
             pong_timeout_ms: limits.pong_timeout.as_millis(),

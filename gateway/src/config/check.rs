@@ -20,6 +20,7 @@ use super::rooms::MAX_ROOM_PATTERNS;
 use super::route::{Route, StaticRoute};
 use super::setting::{Setting, Visitor, one_of};
 use super::tls::{ClientCertificates, TlsConfig, TlsVersion};
+use super::udp::UdpConfig;
 
 /// A rule that a value breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,23 @@ const OWN_PATHS: [&str; 7] = [
     "/openapi.json",
     "/readyz",
     "/v1",
+];
+
+/// Keys of accepting that hold for the clients of a UDP proxy, too.
+const CLIENT_KEYS: [&str; 4] = [
+    "max_connections",
+    "max_per_address",
+    "idle_timeout",
+    "max_lifetime",
+];
+
+/// Keys of a proxy that are about opening connections, which UDP has none of.
+const CONNECTION_KEYS: [&str; 5] = [
+    "connect_timeout",
+    "stall_timeout",
+    "send_proxy_protocol",
+    "check_interval",
+    "rise",
 ];
 
 /// The most names of one obtained certificate: Let's Encrypt's own bound.
@@ -240,6 +258,7 @@ impl Checker {
         listener.clone().visit(self);
         self.path.pop();
         self.accept(index, listener);
+        self.udp(index, listener);
         self.framing(index, listener);
         self.exec(index, listener);
         self.proxy(index, listener);
@@ -316,7 +335,11 @@ impl Checker {
         let (accept, protocol) = (&listener.accept, listener.protocol);
         let defaults = AcceptConfig::default();
         if protocol == Protocol::Udp && *accept != defaults {
+            let proxied = listener.handler == Handler::Proxy;
             for key in differing(accept, &defaults, AcceptConfig::visit) {
+                if proxied && CLIENT_KEYS.contains(&key) {
+                    continue;
+                }
                 let message =
                     format!("`{key}` is for connections, and this listener is for {protocol}");
                 self.add(listener_path(index, key), message);
@@ -346,6 +369,30 @@ impl Checker {
                  `idle_http` and `ping_interval` in [limits]"
             );
             self.add(listener_path(index, "idle_timeout"), message);
+        }
+    }
+
+    fn udp(&mut self, index: usize, listener: &ListenerConfig) {
+        let protocol = listener.protocol;
+        if protocol != Protocol::Udp {
+            for key in differing(&listener.udp, &UdpConfig::default(), UdpConfig::visit) {
+                let message =
+                    format!("`udp.{key}` is for udp, and this listener is for {protocol}");
+                self.add(listener_path(index, &format!("udp.{key}")), message);
+            }
+        }
+        if listener.handler != Handler::Proxy {
+            return;
+        }
+        for key in differing(&listener.proxy, &ProxyConfig::default(), ProxyConfig::visit) {
+            let is_for = match (CONNECTION_KEYS.contains(&key), key) {
+                (true, _) if protocol == Protocol::Udp => "tcp and tls",
+                (_, "amplification") if protocol != Protocol::Udp => "udp",
+                _ => continue,
+            };
+            let message =
+                format!("`proxy.{key}` is for {is_for}, and this listener is for {protocol}");
+            self.add(listener_path(index, &format!("proxy.{key}")), message);
         }
     }
 

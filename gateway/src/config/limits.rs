@@ -121,6 +121,10 @@ limits! {
     /// lost.
     max_udp_datagram: ByteSize =
         ByteSize::bytes(1200), ByteSize::bytes(512) => ByteSize::bytes(65_507);
+    /// Answers kept for each UDP session, for when a command that changed something comes again; 0
+    /// obeys each again. Default 16, from 0 to 1000. Worst case: `max_udp_datagram` for each, in each
+    /// session.
+    max_udp_answers: usize = 16, 0 => 1000;
     /// HTTP requests that wait for messages: long polls and event streams. Default 10000, from 0 to
     /// 1000000. Worst case: `max_outbox_bytes` for each.
     max_waiters: usize = 10_000, 0 => 1_000_000;

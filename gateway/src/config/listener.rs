@@ -15,6 +15,7 @@ use super::proxy::ProxyConfig;
 use super::route::Route;
 use super::setting::{Visitor, words};
 use super::tls::{CertificateConfig, TlsConfig};
+use super::udp::UdpConfig;
 
 words! {
     /// What is spoken on a listener.
@@ -62,8 +63,8 @@ pub struct ListenerConfig {
     /// Address and port, as `127.0.0.1:7000` or `[::1]:7000`; port 0 takes a free one.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
-    /// What answers: `rooms`, `echo` or `discard` over TCP, TLS and UDP (default `rooms`), `proxy`
-    /// and `exec` over TCP and TLS, `http` over HTTP and HTTPS.
+    /// What answers: `rooms`, `echo`, `discard` or `proxy` over TCP, TLS and UDP (default `rooms`),
+    /// `exec` over TCP and TLS, `http` over HTTP and HTTPS.
     #[schemars(with = "Option<Handler>")]
     pub handler: Handler,
     /// Whether a `tcp` or `tls` listener also serves who begins with TLS or a request of HTTP.
@@ -107,6 +108,9 @@ pub struct ListenerConfig {
     /// `limits.max_message`. Default: there are no messages, only bytes.
     #[schemars(with = "Option<String>")]
     pub framing: Option<Framing>,
+    /// What holds for the datagrams of a UDP listener.
+    #[schemars(default)]
+    pub udp: UdpConfig,
     /// Where connections go whose handler is `proxy`.
     #[schemars(default)]
     pub proxy: ProxyConfig,
@@ -140,6 +144,7 @@ impl ListenerConfig {
             tls: TlsConfig::default(),
             accept: AcceptConfig::default(),
             framing: None,
+            udp: UdpConfig::default(),
             proxy: ProxyConfig::default(),
             exec: ExecConfig::default(),
         }
@@ -176,6 +181,7 @@ impl ListenerConfig {
             redirect,
             redirect_port,
             tls,
+            udp,
             unknown_host,
             ..
         } = settings;
@@ -193,6 +199,7 @@ impl ListenerConfig {
             redirect,
             redirect_port,
             tls,
+            udp,
             unknown_host,
             ..self
         }
@@ -207,6 +214,7 @@ impl ListenerConfig {
         visitor.bounded("redirect_port", &mut self.redirect_port, 0, 65_535);
         visitor.table("tls", |visitor| self.tls.visit(visitor));
         visitor.setting("framing", &mut self.framing);
+        visitor.table("udp", |visitor| self.udp.visit(visitor));
         visitor.table("proxy", |visitor| self.proxy.visit(visitor));
         visitor.table("exec", |visitor| self.exec.visit(visitor));
     }
@@ -264,7 +272,12 @@ impl Protocol {
                 Handler::Proxy,
                 Handler::Exec,
             ],
-            Self::Udp => &[Handler::Rooms, Handler::Echo, Handler::Discard],
+            Self::Udp => &[
+                Handler::Rooms,
+                Handler::Echo,
+                Handler::Discard,
+                Handler::Proxy,
+            ],
         }
     }
 }

@@ -68,6 +68,9 @@ pub struct ProxyConfig {
     pub retry_after: Span,
     /// Time after which a name is looked up again. Default 30s, from 1s to 24h.
     pub resolve_interval: Span,
+    /// Over UDP, how many times the bytes that came from a client it is sent at most, since its
+    /// address may be forged; 0 is no bound. Default 3, from 0 to 1000.
+    pub amplification: usize,
 }
 
 impl Default for ProxyConfig {
@@ -83,6 +86,7 @@ impl Default for ProxyConfig {
             rise: 2,
             retry_after: Span::seconds(10),
             resolve_interval: Span::seconds(30),
+            amplification: 3,
         }
     }
 }
@@ -124,6 +128,7 @@ impl ProxyConfig {
             Span::seconds(1),
             Span::hours(24),
         );
+        visitor.bounded("amplification", &mut self.amplification, 0, 1000);
     }
 }
 

@@ -492,6 +492,40 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
 }
 
 #[test]
+fn what_a_udp_listener_has_of_the_others_keys() {
+    let udp = LISTENER.replace("tcp", "udp");
+    let proxy = format!("{udp}handler = 'proxy'\nproxy.upstreams = ['x:1']\n");
+    let all = "max_connections = 1\nmax_per_address = 1\nidle_timeout = '1s'\nmax_lifetime = '1h'\n\
+               proxy.amplification = 0\nudp.rate = 5\nudp.burst = 9\nudp.send_buffer = '1MiB'\n";
+    let config = read(&format!("{proxy}{all}")).expect("valid");
+    assert_eq!(config.listeners[0].udp.burst, 9);
+    check(
+        &format!("{proxy}backlog = 1\n"),
+        "`backlog` is for connections, and this listener is for udp",
+    );
+    check(
+        &format!("{udp}max_connections = 1\n"),
+        "`max_connections` is for connections, and this listener is for udp",
+    );
+    check(
+        &format!("{proxy}proxy.check_interval = '1s'\n"),
+        "`proxy.check_interval` is for tcp and tls, and this listener is for udp",
+    );
+    check(
+        &format!("{}proxy.amplification = 1\n", proxy.replace("udp", "tcp")),
+        "`proxy.amplification` is for udp, and this listener is for tcp",
+    );
+    check(
+        &format!("{LISTENER}udp.rate = 1\n"),
+        "`udp.rate` is for udp, and this listener is for tcp",
+    );
+    check(
+        &format!("{udp}udp.send_buffer = '1KiB'\n"),
+        "`send_buffer` must be from 4KiB to 1GiB, not 1KiB",
+    );
+}
+
+#[test]
 fn listeners_that_are_in_each_others_way_are_refused() {
     check(
         &format!("{LISTENER}{}", LISTENER.replace(":1", ":2")),

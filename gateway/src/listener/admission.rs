@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use roomwire_metrics::Id;
 use tokio::sync::Notify;
 
-use crate::config::ListenerConfig;
+use crate::config::{ListenerConfig, Protocol};
 use crate::rate::customer;
 use crate::shared::Shared;
 
@@ -70,9 +70,14 @@ impl Admission {
     /// `max` is the bound of all listeners together.
     pub(crate) fn new(max: usize, listeners: &[ListenerConfig]) -> Self {
         let bound = |max: usize| if max == 0 { usize::MAX } else { max };
+        let of_listener = |listener: &ListenerConfig| match listener.accept.max_connections {
+            // Whoever forges addresses must not take the others' descriptors.
+            0 if listener.protocol == Protocol::Udp => max.div_ceil(2),
+            set => bound(set),
+        };
         let gate = |listener: &ListenerConfig| Gate {
             open: AtomicUsize::new(0),
-            max: bound(listener.accept.max_connections),
+            max: of_listener(listener),
             max_per_address: bound(listener.accept.max_per_address),
             addresses: Mutex::default(),
         };

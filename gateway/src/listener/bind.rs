@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomwire_certs::TlsHandle;
-use socket2::{Domain, Protocol as SocketProtocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol as SocketProtocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::{Handler, ListenerConfig, Protocol};
 use crate::event::BoundAddress;
+use crate::udp::KernelBuffers;
 
 /// Questions that the kernel asks a silent peer before it gives up. Chosen: a path that loses every
 /// second packet still answers one of so many with 98 %.
@@ -104,8 +105,15 @@ pub(crate) fn bind_all(
         } else {
             Sharing::Alone
         };
-        for sockets in &mut per_worker {
+        for (worker, sockets) in per_worker.iter_mut().enumerate() {
             let socket = open(address, config, sharing).map_err(failed)?;
+            if config.protocol == Protocol::Udp {
+                let given = KernelBuffers::set(SockRef::from(&socket), &config.udp);
+                let given = given.map_err(failed)?;
+                if worker == 0 {
+                    tracing::info!(listener = config.name, buffers = %given, "udp sockets");
+                }
+            }
             // With port 0 the first worker's socket decides which port it is.
             address = socket
                 .local_addr()

@@ -104,7 +104,7 @@ async fn reach(
         worker.count(Id::ProxyConnects);
         match timeout(patience, open(pool, index, header)).await {
             Ok(Ok(stream)) => {
-                tell(worker, pool, index, pool.succeeded(index, false));
+                tell(&worker.lane, pool, index, pool.succeeded(index, false));
                 return Ok((stream, index));
             }
             Ok(Err(error)) => {
@@ -118,7 +118,7 @@ async fn reach(
             }
         }
         let now_ms = worker.shared.clock.now_ms();
-        tell(worker, pool, index, pool.failed(index, now_ms));
+        tell(&worker.lane, pool, index, pool.failed(index, now_ms));
     }
     Err(reason)
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire_metrics::Id;
+use roomwire_metrics::{Id, LaneWriter};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -128,19 +128,19 @@ impl Keeper {
             let now_ms = self.worker.shared.clock.now_ms();
             self.pool.failed(self.index, now_ms)
         };
-        tell(&self.worker, &self.pool, self.index, verdict);
+        tell(&self.worker.lane, &self.pool, self.index, verdict);
     }
 }
 
 /// Logs and counts what changed.
-pub(super) fn tell(worker: &Worker, pool: &UpstreamPool, index: usize, verdict: Verdict) {
+pub(crate) fn tell(lane: &LaneWriter, pool: &UpstreamPool, index: usize, verdict: Verdict) {
     let Some(upstream) = pool.config.upstreams.get(index) else {
         return;
     };
     match verdict {
         Verdict::Unchanged => {}
         Verdict::Down => {
-            worker.count(Id::ProxyUpstreamDowns);
+            lane.increment(Id::ProxyUpstreamDowns);
             let (down, of) = (pool.down(), pool.len());
             tracing::warn!(%upstream, down, of, "an upstream does not accept; it is left out");
         }

@@ -13,7 +13,7 @@ mod pool;
 mod pump;
 
 pub(crate) use connect::connect;
-pub(crate) use keeper::keep;
+pub(crate) use keeper::{keep, tell};
 pub(crate) use pipe::Pipes;
-pub(crate) use pool::UpstreamPool;
+pub(crate) use pool::{Place, UpstreamPool};
 pub(crate) use pump::Proxied;

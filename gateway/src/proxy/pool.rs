@@ -118,6 +118,15 @@ impl UpstreamPool {
         addresses
     }
 
+    /// Where an upstream is, one of its addresses after another; `None` while its name was not looked
+    /// up yet.
+    pub(crate) fn address(&self, index: usize) -> Option<SocketAddr> {
+        let member = self.members.get(index)?;
+        let known = member.addresses.borrow();
+        let turn = member.turn.fetch_add(1, Ordering::Relaxed);
+        known.get(turn % known.len().max(1)).copied()
+    }
+
     /// Notes what a lookup found. An empty answer changes nothing.
     pub(crate) fn resolved(&self, index: usize, addresses: Vec<SocketAddr>) {
         if let Some(member) = self.members.get(index).filter(|_| !addresses.is_empty()) {

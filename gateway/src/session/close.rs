@@ -83,7 +83,7 @@ close_reasons! {
     Closed             "closed"             CloseClosed             None     Some(close::NORMAL),           false true  DEBUG "The peer said goodbye in its protocol's way: a close frame or /quit.";
     Ended              "ended"              CloseEnded              None     Some(close::NORMAL),           false true  DEBUG "The peer closed its side of the connection.";
     HandshakeTimeout   "handshake_timeout"  CloseHandshakeTimeout   Peer     Some(close::POLICY),           false true  DEBUG "Nothing that makes sense came within handshake_timeout. Port scanners and half-open clients do this.";
-    IdleTimeout        "idle_timeout"       CloseIdleTimeout        Peer     Some(close::POLICY),           true  true  DEBUG "The peer sent nothing for the listener's idle_timeout.";
+    IdleTimeout        "idle_timeout"       CloseIdleTimeout        Peer     Some(close::POLICY),           true  true  DEBUG "The peer sent nothing for the listener's idle_timeout; over a UDP proxy, nothing came either way.";
     Internal           "internal"           CloseInternal           Gateway  Some(close::INTERNAL),         true  true  ERROR "A fault of the gateway ended one session; the rest goes on. Please report the log line before it.";
     Kicked             "kicked"             CloseKicked             Operator Some(close::POLICY),           true  false DEBUG "Closed over the API or by the program that embeds the gateway.";
     LeaseExpired       "lease_expired"      CloseLeaseExpired       Network  None,                          false true  DEBUG "No datagram came from a UDP peer for udp_lease.";
@@ -95,7 +95,7 @@ close_reasons! {
     ProgramFailed      "program_failed"     CloseProgramFailed      Gateway  None,                          false true  DEBUG "The program of an exec listener could not be started. See exec.command.";
     ProgramLimit       "program_limit"      CloseProgramLimit       Operator None,                          false true  DEBUG "A program ran for max_time or printed max_output.";
     ProtocolError      "protocol_error"     CloseProtocolError      Peer     Some(close::PROTOCOL_ERROR),   false false DEBUG "The peer broke its protocol, as by an unmasked frame. Look at the client.";
-    Reset              "reset"              CloseReset              Network  None,                          false true  DEBUG "The connection was reset or failed.";
+    Reset              "reset"              CloseReset              Network  None,                          false true  DEBUG "The connection was reset or failed; over UDP, nobody listens at the peer's port any more.";
     Shutdown           "shutdown"           CloseShutdown           Operator Some(close::GOING_AWAY),       true  true  DEBUG "The gateway is draining.";
     ShutdownCut        "shutdown_cut"       CloseShutdownCut        Operator Some(close::GOING_AWAY),       false true  DEBUG "The drain's deadline came before the peer left. Raise gateway.drain if this matters.";
     Slow               "slow"               CloseSlow               Peer     Some(close::SLOW),             true  true  DEBUG "The peer's outbox was full: it reads slower than its rooms talk. See limits.max_outbox_bytes and rooms.slow.";
@@ -103,7 +103,7 @@ close_reasons! {
     Unreachable        "unreachable"        CloseUnreachable        Network  None,                          false true  DEBUG "The network said that it cannot reach the peer's host.";
     Unsupported        "unsupported"        CloseUnsupported        Peer     Some(close::UNSUPPORTED),      false false DEBUG "The peer sent a kind of data that this endpoint does not take.";
     UpstreamFailed     "upstream_failed"    CloseUpstreamFailed     Gateway  None,                          false true  DEBUG "No upstream of a proxy listener accepted the connection. See the log for which are left out.";
-    UpstreamReset      "upstream_reset"     CloseUpstreamReset      Network  None,                          false true  DEBUG "The upstream's connection was reset or failed; the client's was reset too.";
+    UpstreamReset      "upstream_reset"     CloseUpstreamReset      Network  None,                          false true  DEBUG "The upstream's connection was reset or failed; the client's was reset too. Over UDP, nobody listens there; the client is told nothing, and its next datagram goes to the next upstream.";
     UpstreamTimeout    "upstream_timeout"   CloseUpstreamTimeout    Network  None,                          false true  DEBUG "An upstream did not answer within connect_timeout, or took nothing for stall_timeout.";
     Upgraded           "upgraded"           CloseUpgraded           None     None,                          false true  DEBUG "An HTTP connection became a WebSocket; its session goes on under that name.";
     Vanished           "vanished"           CloseVanished           Network  None,                          false true  DEBUG "The peer's host answers nothing any more: neither what was sent nor keepalives. See the listener's keepalive.";

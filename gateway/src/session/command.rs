@@ -29,6 +29,14 @@ impl Core {
     }
 
     fn parsed(&mut self, slot: u32, input: &[u8], parsed: Result<Envelope<'_>, CommandError>) {
+        if let Ok(Envelope {
+            id: Some(id),
+            command,
+        }) = &parsed
+            && self.is_repetition(slot, *id, command, input)
+        {
+            return;
+        }
         self.lane.increment(Id::CommandsIn);
         self.emit_message(slot, input);
         match parsed {
@@ -94,9 +102,12 @@ impl Core {
         if let Err(refusal) = done {
             self.lane.increment(counter_of(refusal.code));
             tracing::debug!(slot, code = refusal.code.as_str(), "refused a command");
-            self.say(slot, |out| {
+            self.say_answer(slot, id, |out| {
                 event::error(out, id, refusal.code, &refusal.text)
             });
+            if refusal.code == ErrorCode::Overloaded {
+                self.forget_command(slot, id);
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) use websocket::WebSocketCodec;
 
 use crate::listener::Permit;
 use crate::proxy::Proxied;
-use crate::shared::UdpPlace;
+use crate::udp::{Flow, Peer};
 use crate::worker::{Burst, Slice, SlotWaker};
 
 /// Names one session in the whole gateway: its worker, its slot there and the slot's generation.
@@ -107,43 +107,9 @@ pub(crate) enum Io {
     /// A connection that the worker reads and writes itself.
     Stream(Stream),
     /// A peer of a UDP socket of this worker.
-    Datagram { endpoint: u16, lease: Lease },
+    Datagram(Box<Peer>),
     /// Something an HTTP task looks after; the task is told when the session changed.
     Task(Rc<RefCell<TaskSide>>),
-}
-
-/// What a UDP peer has proved and what it was sent.
-#[derive(Debug, Default)]
-pub(crate) struct Lease {
-    /// The place among `max_udp_sessions` that the peer got when it sent back a cookie, which shows
-    /// that it receives at the address it sends from.
-    pub(crate) place: Option<UdpPlace>,
-    /// Bytes that came from an unproven address.
-    pub(crate) received: usize,
-    /// Bytes sent to an unproven address; at most three times `received` (RFC 9000 §8.1).
-    pub(crate) sent: usize,
-}
-
-impl Lease {
-    /// RFC 9000 §8.1's limit on what an address that proved nothing is sent.
-    const AMPLIFICATION: usize = 3;
-
-    pub(crate) fn is_proven(&self) -> bool {
-        self.place.is_some()
-    }
-
-    /// Whether `bytes` more may be sent; if so they are noted.
-    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
-        if self.is_proven() {
-            return true;
-        }
-        let allowed =
-            self.sent.saturating_add(bytes) <= Self::AMPLIFICATION.saturating_mul(self.received);
-        if allowed {
-            self.sent += bytes;
-        }
-        allowed
-    }
 }
 
 /// The part of a session that its HTTP task sees.
@@ -193,6 +159,8 @@ pub(crate) enum Wire {
     Waiter,
     /// Bytes passed on to an upstream, and back.
     Proxy(Box<Proxied>),
+    /// Datagrams passed on to an upstream, and back.
+    DatagramProxy(Box<Flow>),
     /// A program's input and output.
     Exec,
     /// An HTTP connection.
@@ -282,6 +250,7 @@ impl Wire {
             | Self::Framed(_)
             | Self::Exec
             | Self::Proxy(_)
+            | Self::DatagramProxy(_)
             | Self::Http
             | Self::Lent => Framing::None,
         }
@@ -301,6 +270,7 @@ impl Wire {
             Self::Events => "events",
             Self::Waiter => "long-poll",
             Self::Proxy(_) => "tcp-proxy",
+            Self::DatagramProxy(_) => "udp-proxy",
             Self::Exec => "tcp-exec",
             Self::Http => "http",
             Self::Lent => "busy",
@@ -404,7 +374,7 @@ impl Session {
     /// Whether the peer is known to receive at its address; only of UDP peers is it not.
     pub(crate) fn is_proven(&self) -> bool {
         match &self.io {
-            Io::Datagram { lease, .. } => lease.is_proven(),
+            Io::Datagram(peer) => peer.lease.is_proven(),
             Io::Stream(_) | Io::Task(_) => true,
         }
     }
@@ -430,19 +400,6 @@ mod tests {
         assert_eq!(ClientId::parse(&id.to_string()), Some(id));
         assert_eq!(ClientId::parse("xyz"), None);
         assert_eq!(ClientId::parse("+123456789abcdef"), None);
-    }
-
-    #[test]
-    fn an_unproven_address_is_sent_at_most_three_times_what_came_from_it() {
-        let mut lease = Lease {
-            received: 10,
-            ..Lease::default()
-        };
-        assert!(lease.spend(30));
-        assert!(!lease.spend(1));
-        lease.received += 1;
-        assert!(lease.spend(3));
-        assert!(!lease.spend(1));
     }
 
     #[test]

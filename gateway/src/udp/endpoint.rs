@@ -1,46 +1,47 @@
-//! One UDP socket of one worker: receiving batches, echoing, sending what sessions have queued.
+//! One UDP socket of one worker: receiving batches, echoing them, handing them to their handler.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use roomwire_metrics::{BlockId, Id};
+use rustix::net::sockopt;
 use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::echo::{self, Reply};
+use super::send::{Outgoing, Sender, Via};
+use super::{errors, option};
 use crate::config::Handler;
 use crate::listener::DatagramSocket;
-use crate::session::{CloseReason, Io};
+use crate::shared::Shared;
 use crate::worker::{Core, ReadyQueue, SlotWaker, endpoint_slot};
 
 /// Bytes one receive slot holds. The kernel may hand over several datagrams of one peer as one
 /// (GRO), up to this much; a smaller slot would cut them off without saying so.
-const SLOT_BYTES: usize = 64 * 1024;
+pub(super) const SLOT_BYTES: usize = 64 * 1024;
 
 /// Receive calls per turn and socket, so that a flood leaves the other sockets their turn.
 const BATCHES_PER_TURN: usize = 8;
-
-/// The kernel's buffers we ask for. Chosen: two batches of full receive slots.
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// RFC 6335 §6: ports below are those of well-known services.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
 /// A UDP socket registered with this worker's runtime.
 pub(crate) struct Endpoint {
-    socket: UdpSocket,
+    pub(super) socket: UdpSocket,
     state: UdpSocketState,
-    pub(crate) handler: Handler,
-    pub(crate) listener: u16,
+    pub(super) handler: Handler,
+    pub(super) listener: u16,
     waker: Waker,
     slot_waker: Arc<SlotWaker>,
     /// Bound to one address of the host, from which it answers without being told.
     bound_to_one: bool,
+    /// Ports of services of ours that answer, which nobody asks from.
+    services: Vec<u16>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -54,8 +55,8 @@ impl fmt::Debug for Endpoint {
 /// Where datagrams are received: one set per worker, made when the first one comes.
 #[derive(Default)]
 pub(crate) struct ReceiveBuffers {
-    bytes: Vec<u8>,
-    meta: Vec<RecvMeta>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) meta: Vec<RecvMeta>,
 }
 
 impl fmt::Debug for ReceiveBuffers {
@@ -75,6 +76,17 @@ impl ReceiveBuffers {
     }
 }
 
+/// What came of one peer: one datagram, or several of `stride` bytes each.
+#[derive(Debug)]
+pub(super) struct Received<'a> {
+    pub(super) from: SocketAddr,
+    /// The address of ours that was asked, where the socket is bound to all of them.
+    pub(super) asked: Option<IpAddr>,
+    pub(super) via: Via,
+    pub(super) contents: &'a [u8],
+    pub(super) stride: usize,
+}
+
 /// Registers a worker's UDP sockets with its runtime.
 ///
 /// # Errors
@@ -82,15 +94,23 @@ impl ReceiveBuffers {
 /// When a socket cannot be set up.
 pub(crate) fn register(
     sockets: Vec<DatagramSocket>,
+    shared: &Shared,
     queue: &Arc<ReadyQueue>,
 ) -> io::Result<Vec<Endpoint>> {
+    let services: Vec<u16> = shared
+        .listeners
+        .iter()
+        .filter(|it| it.protocol == "udp")
+        .map(|it| it.address.port())
+        .collect();
     let endpoint = |(index, given): (usize, DatagramSocket)| {
         let socket = UdpSocket::from_std(given.socket)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        // Only a wish: the kernel takes the smaller of it and its own limit.
-        let _receive = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
-        let _send = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
-        let bound_to_one = !socket.local_addr()?.ip().is_unspecified();
+        let address = socket.local_addr()?;
+        let bound_to_one = !address.ip().is_unspecified();
+        let state = prepare(&socket, address.is_ipv4(), bound_to_one)?;
+        if errors::has_sessions(given.handler) {
+            state.enable_transport_errors((&socket).into())?;
+        }
         let index = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let slot_waker = SlotWaker::new(queue, endpoint_slot(index));
         let waker = Waker::from(Arc::clone(&slot_waker));
@@ -103,60 +123,80 @@ pub(crate) fn register(
             waker,
             slot_waker,
             bound_to_one,
+            services: services.clone(),
         })
     };
     sockets.into_iter().enumerate().map(endpoint).collect()
 }
 
+/// Has a socket receive in batches.
+pub(super) fn prepare(
+    socket: &UdpSocket,
+    is_ipv4: bool,
+    bound_to_one: bool,
+) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    option::say_less(socket, is_ipv4, bound_to_one)?;
+    // quinn-udp forbids fragments, because QUIC looks for the path's MTU itself. What we answer may
+    // be larger than that, as an echo of what came in fragments is.
+    if is_ipv4 {
+        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT)?;
+    } else {
+        sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT)?;
+    }
+    Ok(state)
+}
+
+/// Receives a batch, or has `waker` woken when there is one.
+pub(super) fn receive(
+    socket: &UdpSocket,
+    state: &UdpSocketState,
+    waker: &Waker,
+    buffers: &mut ReceiveBuffers,
+) -> Poll<io::Result<usize>> {
+    buffers.prepare();
+    let slots = buffers.bytes.chunks_mut(SLOT_BYTES).map(IoSliceMut::new);
+    let mut slots: SmallVec<[IoSliceMut<'_>; BATCH_SIZE]> = slots.collect();
+    let mut cx = Context::from_waker(waker);
+    loop {
+        match socket.poll_recv_ready(&mut cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {}
+        }
+        let received = socket.try_io(Interest::READABLE, || {
+            state.recv(socket.into(), &mut slots, &mut buffers.meta)
+        });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(count) if count < BATCH_SIZE => {
+                // The socket is empty: asking it once more would be a system call to learn the
+                // same. What comes from here on is an event of its own.
+                let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                drop(socket.try_io(Interest::READABLE, empty));
+                return Poll::Ready(Ok(count));
+            }
+            other => return Poll::Ready(other),
+        }
+    }
+}
+
 impl Endpoint {
     fn receive(&self, buffers: &mut ReceiveBuffers) -> Poll<io::Result<usize>> {
-        buffers.prepare();
-        let slots = buffers.bytes.chunks_mut(SLOT_BYTES).map(IoSliceMut::new);
-        let mut slots: SmallVec<[IoSliceMut<'_>; BATCH_SIZE]> = slots.collect();
-        let mut cx = Context::from_waker(&self.waker);
-        loop {
-            match self.socket.poll_recv_ready(&mut cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            let received = self.socket.try_io(Interest::READABLE, || {
-                self.state
-                    .recv((&self.socket).into(), &mut slots, &mut buffers.meta)
-            });
-            match received {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(count) if count < BATCH_SIZE => {
-                    // The socket is empty: asking it once more would be a system call to learn the
-                    // same. What comes from here on is an event of its own.
-                    let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    drop(self.socket.try_io(Interest::READABLE, empty));
-                    return Poll::Ready(Ok(count));
-                }
-                other => return Poll::Ready(other),
-            }
+        receive(&self.socket, &self.state, &self.waker, buffers)
+    }
+
+    pub(super) fn sender(&self) -> Sender<'_> {
+        Sender {
+            socket: &self.socket,
+            segments: self.state.max_gso_segments() > 1,
         }
     }
 
-    /// Sends bytes to one peer: one datagram, or several of `segment` bytes each.
-    fn send(
-        &self,
-        to: SocketAddr,
-        contents: &[u8],
-        segment: Option<usize>,
-        from: Option<&RecvMeta>,
-    ) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: to,
-            ecn: from.and_then(|meta| meta.ecn),
-            contents,
-            segment_size: segment,
-            // Hosts with several addresses answer from the one that was asked.
-            src_ip: from.and_then(|meta| meta.dst_ip),
-        };
-        self.socket.try_io(Interest::WRITABLE, || {
-            self.state.try_send((&self.socket).into(), &transmit)
-        })
+    /// Whether datagrams from there come from a service that would answer an echo, as if forged: two
+    /// services that answer each other do so for ever (RFC 862's known flaw).
+    fn is_service(&self, peer: SocketAddr) -> bool {
+        peer.port() < FIRST_CLIENT_PORT || self.services.contains(&peer.port())
     }
 }
 
@@ -173,8 +213,8 @@ impl Core {
             match socket.receive(&mut buffers) {
                 Poll::Ready(Ok(count)) => self.take_batch(endpoint, &mut buffers, count),
                 Poll::Ready(Err(error)) => {
-                    // An ICMP error for something sent earlier; the socket itself is fine.
-                    self.lane.increment(Id::UdpErrors);
+                    // An ICMP error for something sent earlier; the socket itself is fine. Whose it
+                    // is, `hear_errors` finds out.
                     tracing::debug!(%error, "udp receive");
                 }
                 Poll::Pending => {
@@ -199,163 +239,98 @@ impl Core {
     }
 
     fn take_batch(&mut self, endpoint: u16, buffers: &mut ReceiveBuffers, count: usize) {
-        let ReceiveBuffers { bytes, meta } = buffers;
-        let mut replies: SmallVec<[Reply<'_>; BATCH_SIZE]> = SmallVec::new();
-        for (slot, meta) in bytes.chunks_mut(SLOT_BYTES).zip(meta.iter()).take(count) {
-            let Some(received) = slot.get_mut(..meta.len) else {
-                continue;
-            };
-            let stride = meta.stride.max(1);
-            self.lane
-                .add(Id::UdpDatagramsIn, meta.len.div_ceil(stride).max(1) as u64);
-            self.lane.add(Id::UdpBytesIn, meta.len as u64);
-            // Port 0 cannot be answered, and trying would switch segmented sends off for good.
-            if meta.addr.port() == 0 {
-                self.lane.increment(Id::UdpPortZero);
-                continue;
-            }
-            let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
-                return;
-            };
-            let block = self.listener_block(socket.listener);
-            self.lane
-                .block_add(block, BlockId::ListenerBytesIn, meta.len as u64);
-            match socket.handler {
-                Handler::Echo if self.is_service(meta.addr) => {
-                    self.lane.increment(Id::UdpServicesRefused);
-                }
-                Handler::Echo if echo::is_plain(meta, socket.bound_to_one) => {
-                    let (to, contents) = (meta.addr, &*received);
-                    replies.push(Reply { to, contents });
-                }
-                Handler::Echo => {
-                    // What came first leaves first.
-                    self.send_replies(endpoint, &mut replies);
-                    self.echo_datagrams(endpoint, received, meta);
-                }
-                Handler::Rooms => {
-                    for datagram in received.chunks_mut(stride) {
-                        self.room_datagram(endpoint, meta.addr, datagram);
-                    }
-                    if received.is_empty() {
-                        self.lane.increment(Id::UdpRefused);
-                    }
-                }
-                Handler::Discard | Handler::Exec | Handler::Http | Handler::Proxy => {}
-            }
-        }
-        self.send_replies(endpoint, &mut replies);
-    }
-
-    fn send_replies(&self, endpoint: u16, replies: &mut SmallVec<[Reply<'_>; BATCH_SIZE]>) {
-        if let Some(socket) = self.endpoints.get(usize::from(endpoint))
-            && !replies.is_empty()
-        {
-            let (datagrams, bytes) = echo::send_all(&socket.socket, replies, &self.lane);
-            let block = self.listener_block(socket.listener);
-            self.lane.block_add(block, BlockId::ListenerBytesOut, bytes);
-            self.lane
-                .block_add(block, BlockId::ListenerFramesOut, datagrams);
-        }
-        replies.clear();
-    }
-
-    /// Whether datagrams from there come from a service that would answer an echo, as if forged: two
-    /// services that answer each other do so for ever (RFC 862's known flaw).
-    fn is_service(&self, peer: SocketAddr) -> bool {
-        let mut ours = self
-            .shared
-            .listeners
-            .iter()
-            .filter(|it| it.protocol == "udp");
-        peer.port() < FIRST_CLIENT_PORT || ours.any(|it| it.address.port() == peer.port())
-    }
-
-    fn echo_datagrams(&self, endpoint: u16, received: &[u8], meta: &RecvMeta) {
         let Some(socket) = self.endpoints.get(usize::from(endpoint)) else {
             return;
         };
-        let stride = meta.stride.max(1);
-        let per_send = stride
-            .saturating_mul(socket.state.max_gso_segments())
-            .max(stride);
-        // An empty datagram is one too.
-        let pieces = if received.is_empty() {
-            1
-        } else {
-            received.len().div_ceil(per_send)
-        };
-        for piece in 0..pieces {
-            let end = received.len().min((piece + 1) * per_send);
-            let contents = received.get(piece * per_send..end).unwrap_or_default();
-            let segment = (contents.len() > stride).then_some(stride);
-            let datagrams = contents.len().div_ceil(stride).max(1) as u64;
-            match socket.send(meta.addr, contents, segment, Some(meta)) {
-                Ok(()) => {
-                    self.lane.add(Id::UdpDatagramsOut, datagrams);
-                    self.lane.add(Id::UdpBytesOut, contents.len() as u64);
-                    let block = self.listener_block(socket.listener);
-                    self.lane
-                        .block_add(block, BlockId::ListenerBytesOut, contents.len() as u64);
-                    self.lane
-                        .block_add(block, BlockId::ListenerFramesOut, datagrams);
-                }
-                // UDP may drop; waiting would make one peer's traffic another's delay.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.lane.add(Id::UdpDatagramsDropped, datagrams);
-                }
-                Err(error) => {
-                    self.lane.increment(Id::UdpErrors);
-                    tracing::debug!(%error, to = %meta.addr, "udp send");
+        let handler = socket.handler;
+        let ReceiveBuffers { bytes, meta } = buffers;
+        let slots = bytes.chunks(SLOT_BYTES).zip(meta.iter()).take(count);
+        let mut batch: SmallVec<[Received<'_>; BATCH_SIZE]> = SmallVec::new();
+        for (slot, meta) in slots {
+            batch.extend(self.admit(socket, slot, meta));
+        }
+        match handler {
+            Handler::Echo => self.echo_datagrams(socket, &batch),
+            Handler::Rooms => {
+                for received in &batch {
+                    self.room_datagrams(endpoint, received);
                 }
             }
+            Handler::Proxy => self.proxy_batch(endpoint, &batch),
+            Handler::Discard | Handler::Exec | Handler::Http => {}
         }
     }
 
-    /// Sends what a UDP session has queued, one datagram a frame.
-    pub(crate) fn flush_datagrams(&mut self, slot: u32) {
-        let Self {
-            sessions,
-            endpoints,
-            lane,
-            shared,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(slot as usize) else {
-            return;
+    /// Counts what came in one slot, and gives what of it is taken.
+    fn admit<'a>(
+        &self,
+        socket: &Endpoint,
+        slot: &'a [u8],
+        meta: &RecvMeta,
+    ) -> Option<Received<'a>> {
+        let stride = meta.stride.max(1);
+        let datagrams = meta.len.div_ceil(stride).max(1);
+        let block = self.listener_block(socket.listener);
+        self.lane.add(Id::UdpDatagramsIn, datagrams as u64);
+        self.lane.add(Id::UdpBytesIn, meta.len as u64);
+        self.lane
+            .block_add(block, BlockId::ListenerBytesIn, meta.len as u64);
+        // Port 0 cannot be answered; the kernel refuses the attempt as nonsense.
+        if meta.addr.port() == 0 {
+            self.lane.add(Id::UdpPortZero, datagrams as u64);
+            return None;
+        }
+        let limit = self.shared.rate_limits.get(usize::from(socket.listener));
+        let ip = meta.addr.ip();
+        let taken = match limit.and_then(Option::as_ref) {
+            Some(limit) if !self.shared.quotas.exempts(ip) => {
+                limit.take(ip, datagrams, self.now_us)
+            }
+            Some(_) | None => datagrams,
         };
-        let Io::Datagram { endpoint, lease } = &mut session.io else {
-            return;
-        };
-        let Some(socket) = endpoints.get(usize::from(*endpoint)) else {
-            return;
-        };
-        let block = shared.page.listener_block(usize::from(session.listener));
-        let mut refused = false;
-        while let Some((frame, _)) = session.outbox.pop() {
-            if !lease.spend(frame.len()) {
-                lane.increment(Id::UdpAmplificationRefused);
+        if taken < datagrams {
+            let refused = (datagrams - taken) as u64;
+            self.lane.add(Id::UdpRateLimited, refused);
+            self.lane
+                .block_add(block, BlockId::ListenerRefused, refused);
+            if taken == 0 {
+                return None;
+            }
+        }
+        let asked = meta.dst_ip.filter(|_| !socket.bound_to_one);
+        Some(Received {
+            from: meta.addr,
+            asked,
+            via: Via {
+                from: asked,
+                ecn: meta.ecn,
+            },
+            contents: slot.get(..meta.len.min(taken.saturating_mul(stride)))?,
+            stride,
+        })
+    }
+
+    /// Sends a batch back to where it came from.
+    fn echo_datagrams(&self, socket: &Endpoint, batch: &[Received<'_>]) {
+        let mut outgoing: SmallVec<[Outgoing<'_>; BATCH_SIZE]> = SmallVec::new();
+        for received in batch {
+            if socket.is_service(received.from) {
+                self.lane.increment(Id::UdpServicesRefused);
                 continue;
             }
-            match socket.send(session.peer, frame.bytes(), None, None) {
-                Ok(()) => {
-                    lane.increment(Id::UdpDatagramsOut);
-                    lane.increment(Id::FramesOut);
-                    lane.add(Id::UdpBytesOut, frame.len() as u64);
-                    lane.block_add(block, BlockId::ListenerBytesOut, frame.len() as u64);
-                    lane.block_add(block, BlockId::ListenerFramesOut, 1);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    lane.increment(Id::UdpDatagramsDropped);
-                }
-                Err(error) => {
-                    lane.increment(Id::UdpErrors);
-                    refused = error.kind() == io::ErrorKind::ConnectionRefused;
-                }
-            }
+            outgoing.push(Outgoing {
+                to: Some(received.from),
+                contents: received.contents,
+                segment: received.stride,
+                via: received.via,
+            });
         }
-        if refused {
-            self.die(slot, CloseReason::Reset);
+        if outgoing.is_empty() {
+            return;
         }
+        let sent = socket.sender().send_all(&outgoing, &mut |_, error| {
+            tracing::debug!(%error, "udp echo");
+        });
+        sent.count(&self.lane, self.listener_block(socket.listener));
     }
 }

@@ -6,7 +6,9 @@ use roomwire_metrics::Id;
 use roomwire_protocols::code::ErrorCode;
 use roomwire_protocols::event;
 
-use crate::session::{CloseReason, Framing, Io, Lease, Wire};
+use super::endpoint::Received;
+use super::peer::Peer;
+use crate::session::{CloseReason, Framing, Io, Wire};
 use crate::shared::UdpPlace;
 use crate::worker::{Core, NewSession};
 
@@ -15,9 +17,25 @@ use crate::worker::{Core, NewSession};
 const MAX_UNPROVEN: usize = 1024;
 
 impl Core {
-    /// Takes one datagram of `roomwire.v1`.
-    pub(crate) fn room_datagram(&mut self, endpoint: u16, peer: SocketAddr, datagram: &[u8]) {
-        let Some(slot) = self.peer(endpoint, peer) else {
+    /// Takes datagrams of `roomwire.v1`, all of one peer.
+    pub(super) fn room_datagrams(&mut self, endpoint: u16, received: &Received<'_>) {
+        if received.contents.is_empty() {
+            self.lane.increment(Id::UdpRefused);
+        }
+        let (from, asked) = (received.from, received.asked);
+        for datagram in received.contents.chunks(received.stride) {
+            self.room_datagram(endpoint, from, asked, datagram);
+        }
+    }
+
+    fn room_datagram(
+        &mut self,
+        endpoint: u16,
+        from: SocketAddr,
+        asked: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
+        let Some(slot) = self.peer(endpoint, from) else {
             self.lane.increment(Id::UdpRefused);
             return;
         };
@@ -26,10 +44,9 @@ impl Core {
             return;
         };
         session.heard_ms = now_ms;
-        if let Io::Datagram { lease, .. } = &mut session.io
-            && !lease.is_proven()
-        {
-            lease.received = lease.received.saturating_add(datagram.len());
+        if let Io::Datagram(peer) = &mut session.io {
+            peer.asked = asked;
+            peer.lease.earn(datagram.len());
         }
         let max = self.shared.bounds.max_message;
         if datagram.len() > max {
@@ -77,10 +94,8 @@ impl Core {
             self.die(oldest.slot(), CloseReason::LimitReached);
         }
         let listener = self.endpoints.get(usize::from(endpoint))?.listener;
-        let lease = Lease::default();
-        let io = Io::Datagram { endpoint, lease };
         let new = NewSession {
-            io,
+            io: Io::Datagram(Peer::new(endpoint, None)),
             wire: Wire::Datagram,
             listener,
             peer,
@@ -108,19 +123,20 @@ impl Core {
             return true;
         };
         let address = address_bytes(session.peer);
-        let Io::Datagram { lease, .. } = &mut session.io else {
+        let Io::Datagram(peer) = &mut session.io else {
             return false;
         };
         debug_assert_eq!(session.framing, Framing::Datagram);
-        if lease.is_proven() {
+        if peer.lease.is_proven() {
             return false;
         }
         let cookies = &self.shared.cookies;
         if cookie.is_some_and(|cookie| cookies.verify(&address, cookie, now_s)) {
-            lease.place = UdpPlace::take(&self.shared);
-            if lease.place.is_some() {
+            peer.lease.place = UdpPlace::take(&self.shared);
+            if peer.lease.is_proven() {
                 return false;
             }
+            peer.recent.forget_last(id);
             self.lane.increment(Id::UdpRefused);
             let text = "no place for another UDP session (limits.max_udp_sessions)";
             self.say(slot, |out| {
@@ -128,6 +144,8 @@ impl Core {
             });
             return true;
         }
+        // A challenge is no end of the command.
+        peer.recent.forget_last(id);
         if cookie.is_some() {
             self.lane.increment(Id::ErrorsCookie);
         }

@@ -32,7 +32,7 @@ use crate::session::{
     ClientId, CloseReason, Fault, Framing, Io, Session, Stage, Stream, TaskSide, Wire,
 };
 use crate::shared::Shared;
-use crate::udp::{Endpoint, ReceiveBuffers};
+use crate::udp::{Departing, Endpoint, FreshFlows, ReceiveBuffers};
 
 /// One message from the hub, as this gateway instantiates it.
 pub(crate) type HubDelivery = Delivery<Arc<Message>, Control>;
@@ -75,6 +75,9 @@ pub(crate) struct Core {
     /// Sessions whose address proved nothing when they began, oldest first; some are gone or have
     /// proved it since.
     pub(crate) unproven: VecDeque<ClientId>,
+    /// Clients of UDP proxies that spoke once.
+    pub(crate) fresh: FreshFlows,
+    pub(crate) departing: Departing,
     /// Sessions are cut; no new one is taken.
     pub(crate) closing: bool,
     /// Event streams and long polls, counted against `max_waiters`.
@@ -184,6 +187,8 @@ impl Core {
             datagrams: ReceiveBuffers::default(),
             peers: HashMap::new(),
             unproven: VecDeque::new(),
+            fresh: FreshFlows::default(),
+            departing: Departing::default(),
             closing: false,
             waiters: 0,
             drain: None,
@@ -316,7 +321,7 @@ impl Core {
         if !session.is_open() {
             return;
         }
-        if matches!(session.wire, Wire::Proxy(_)) {
+        if matches!(session.wire, Wire::Proxy(_) | Wire::DatagramProxy(_)) {
             // Nothing can be said in a conversation of others.
             return self.die(slot, reason);
         }
@@ -337,7 +342,7 @@ impl Core {
             };
         }
         match self.sessions.get(slot as usize).map(|session| &session.io) {
-            Some(Io::Datagram { .. }) => {
+            Some(Io::Datagram(_)) => {
                 self.output.arenas.seal();
                 self.flush(slot);
                 self.die(slot, reason);
@@ -408,8 +413,8 @@ impl Core {
                 continue;
             };
             self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
-            if let Io::Datagram { endpoint, .. } = session.io {
-                let key = (endpoint, session.peer);
+            if let Io::Datagram(peer) = &session.io {
+                let key = (peer.endpoint, session.peer);
                 // The address may have a new session already.
                 if self.peers.get(&key) == Some(&slot) {
                     self.peers.remove(&key);

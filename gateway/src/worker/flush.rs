@@ -52,6 +52,7 @@ impl Core {
             std::mem::swap(&mut touched, &mut self.output.touched);
         }
         self.output.touched = touched;
+        self.send_departing();
         self.output.arenas.clear_logs();
     }
 
@@ -85,7 +86,7 @@ impl Core {
             ..
         } = session;
         let flushed = match io {
-            Io::Datagram { .. } => return self.flush_datagrams(slot),
+            Io::Datagram(_) => return self.flush_datagrams(slot),
             Io::Task(side) => {
                 // Its task takes what is queued; until it has, its peer is not reading.
                 if !outbox.is_empty() && stalled_ms.is_none() {

@@ -135,7 +135,7 @@ fn open(start: Start) -> io::Result<Rc<Worker>> {
     shared.hub.inbox(id).set_waker(waker.clone());
     scheduler.set_waker(waker);
     let Sockets { endpoints, streams } = sockets;
-    let endpoints = crate::udp::register(endpoints, &queue)?;
+    let endpoints = crate::udp::register(endpoints, &shared, &queue)?;
     let core = Core::new(
         Arc::clone(&shared),
         id,

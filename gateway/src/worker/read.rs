@@ -121,6 +121,7 @@ impl Core {
             | Wire::Exec
             | Wire::Http
             | Wire::Proxy(_)
+            | Wire::DatagramProxy(_)
             | Wire::Undecided
             | Wire::Lent => input.len(),
         };

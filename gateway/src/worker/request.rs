@@ -269,7 +269,8 @@ impl Core {
                 }
             }
             Err((code, text)) => {
-                self.say(slot, |out| event::error(out, pending.id, code, text));
+                let id = pending.id;
+                self.say_answer(slot, id, |out| event::error(out, id, code, text));
             }
         }
     }

@@ -117,6 +117,7 @@ impl Core {
             bounds.outbox.max_bytes.saturating_sub(FRAMING_BYTES)
         };
         if json.len() <= max {
+            self.remember_answer(slot, id, json);
             return self.send_object(slot, framing, json);
         }
         self.lane.increment(Id::AnswersTooLarge);
@@ -126,6 +127,7 @@ impl Core {
             json.len()
         );
         event::error(&mut error, id, ErrorCode::TooLarge, &text);
+        self.remember_answer(slot, id, &error);
         self.send(slot, |out| frame(framing, &error, out));
     }
 

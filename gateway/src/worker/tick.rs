@@ -78,6 +78,7 @@ impl Core {
         self.tick.due_ms = self.now_ms + TICK_MS;
         self.tick.ticks += 1;
         self.shared.pulse.tick(self.worker.0, self.now_ms);
+        self.hear_errors();
         self.look_around();
         self.expire_requests();
         self.drain_some();
@@ -157,6 +158,13 @@ impl Core {
             };
             if self.now_ms.saturating_sub(session.heard_ms) > IDLE_MS {
                 session.outbox.shrink_if_idle();
+            }
+            if let Wire::DatagramProxy(flow) = &session.wire
+                && session.is_open()
+                && flow.is_refused()
+            {
+                self.upstream_refused(slot);
+                continue;
             }
             let rules = self.shared.rules(session.listener);
             match due(session, self.now_ms, &self.shared.bounds, rules) {
@@ -323,8 +331,17 @@ fn due(
     if own && past(session.stalled_ms, bounds.write_timeout_ms) {
         return Due::Die(CloseReason::WriteTimeout);
     }
-    if let Io::Datagram { lease, .. } = &session.io {
-        let limit = if lease.is_proven() {
+    if let Wire::DatagramProxy(_) = &session.wire {
+        return if now_ms.saturating_sub(session.opened_ms) >= rules.lifetime_ms {
+            Due::Die(CloseReason::LifetimeOver)
+        } else if silent_ms >= rules.idle_ms {
+            Due::Die(CloseReason::IdleTimeout)
+        } else {
+            Due::Nothing
+        };
+    }
+    if let Io::Datagram(peer) = &session.io {
+        let limit = if peer.lease.is_proven() {
             bounds.udp_lease_ms
         } else {
             bounds.handshake_timeout_ms

@@ -16,7 +16,7 @@ use super::Core;
 use super::core::HubDelivery;
 use super::fanout::cost;
 use crate::message::Message;
-use crate::session::{CloseReason, Io, Stage};
+use crate::session::{CloseReason, Io, Stage, Wire};
 
 /// Deliveries fanned out between two flushes. Half of `max_outbox_messages` bounds it further, so
 /// that a session whose socket keeps up never meets its outbox's limit.
@@ -102,6 +102,9 @@ impl Core {
             return false;
         };
         session.slot_waker.taken();
+        if matches!(session.wire, Wire::DatagramProxy(_)) {
+            return self.read_upstream(slot);
+        }
         if !matches!(session.io, Io::Stream(_)) || matches!(session.stage, Stage::Dead(_)) {
             return false;
         }

@@ -37,6 +37,8 @@ mod slow;
 mod strangers;
 mod streams;
 mod tls;
+mod udp;
+mod udp_proxy;
 mod upload;
 mod websocket;
 mod websocket_handshake;

@@ -183,15 +183,27 @@ catalogue! {
     counter UdpDatagramsDropped "udp_datagrams_dropped_total" Datagrams Info
         "Datagrams not sent because the socket's buffer was full. Raise net.core.wmem_max.";
     counter UdpRefused "udp_datagrams_refused_total" Datagrams Info
-        "Datagrams ignored: empty, or from a new address while max_udp_sessions was reached or the gateway drained.";
+        "Datagrams ignored: empty, or from a new address while max_udp_sessions was reached, the gateway drained, or a proxy had no place or no upstream for it.";
     counter UdpPortZero "udp_datagrams_port_zero_total" Datagrams Info
         "Datagrams from source port 0, which nobody can answer: forged. Ignored.";
     counter UdpServicesRefused "udp_echo_services_refused_total" Datagrams Info
         "Datagrams to an echo from a port where a service listens: forged, to have two services answer each other for ever. Ignored.";
     counter UdpErrors "udp_errors_total" Errors Info
         "Errors of UDP sockets, mostly unreachable peers. Many: look at the network.";
+    counter UdpUnreachable "udp_unreachable_total" Errors Info
+        "ICMP errors about peers that were sent something; each ends its peer's session. Many: clients leave without waiting, or addresses are forged.";
+    counter UdpRateLimited "udp_rate_limited_total" Datagrams Info
+        "Datagrams ignored because their address sent more than its listener's udp.rate. One client: look at it; all: raise the rate.";
+    counter UdpRepeated "udp_commands_repeated_total" Messages Info
+        "Commands that came again with the same id and were answered again, not obeyed again. Many: the network loses datagrams.";
+    counter UdpSegmented "udp_segmented_sends_total" Times Diag
+        "Sends that the kernel cut into several datagrams to one peer (GSO).";
+    counter UdpSegmentedRefused "udp_segmented_refused_total" Times Diag
+        "Such sends that the kernel refused, as for a network card that cannot do it; their datagrams were sent one by one.";
+    counter UdpUpstreamErrors "udp_upstream_errors_total" Errors Info
+        "ICMP errors from upstreams of UDP proxies. Look at the upstreams.";
     counter UdpEvicted "udp_unproven_evicted_total" Sessions Info
-        "UDP sessions that made room for newer ones before their address proved anything. Many: somebody forges addresses; nobody who answers a challenge is kept out by it.";
+        "UDP sessions that made room for newer ones before their address proved anything, and clients of a UDP proxy that had spoken once. Many: somebody forges addresses; nobody who answers a challenge is kept out by it.";
     counter UdpChallenges "udp_challenges_total" Datagrams Info
         "Joins answered with a challenge. Far more than joins: somebody forges addresses, or clients do not send the cookie back.";
     counter UdpAmplificationRefused "udp_amplification_refused_total" Datagrams Info

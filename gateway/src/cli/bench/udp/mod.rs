@@ -416,6 +416,88 @@ mod tests {
         assert_eq!([plan.share(0), plan.share(1)], [3, 2]);
     }
 
+    /// Runs a plan against `to` for a moment.
+    fn run(to: SocketAddr, options: &[&str]) -> serde_json::Value {
+        let to = to.to_string();
+        let short = ["--duration", "200ms", "--warmup", "20ms", "--quiet"];
+        let line = ["udp", &to]
+            .into_iter()
+            .chain(short)
+            .chain(options.iter().copied());
+        let line = Line::try_parse_from(line).expect("valid options");
+        let plan = Plan::new(&line.args).expect("a valid plan");
+        let report = measure(&line.args, plan).expect("a report");
+        serde_json::from_str(&report.json().expect("it serializes")).expect("it is JSON")
+    }
+
+    #[test]
+    fn what_an_echo_brings_back_is_counted_and_nothing_is_made_up() {
+        let gateway = crate::Gateway::builder()
+            .workers(1)
+            .listen(
+                "echo",
+                crate::config::Protocol::Udp,
+                ([127, 0, 0, 1], 0).into(),
+                crate::config::Handler::Echo,
+            )
+            .start()
+            .expect("it starts");
+        let echo = gateway.address("echo").expect("it listens");
+        for options in [
+            &["-c", "4", "-w", "8"][..],
+            &["-c", "2", "-w", "32", "--size", "1200B", "--burst"],
+            &["-c", "3", "--rate", "2000"],
+        ] {
+            let report = run(echo, options);
+            assert_eq!(report["problem"], serde_json::Value::Null, "{report}");
+            assert!(report["datagrams"].as_u64() > Some(0), "{report}");
+            for figure in ["doubled", "late", "wrong", "errors"] {
+                assert_eq!(report[figure], 0, "{options:?}: {figure} in {report}");
+            }
+            assert_eq!(report["latency_us"]["count"], report["datagrams"]);
+            assert_eq!(report["server"]["pids"][0], std::process::id());
+        }
+        let sent = run(echo, &["--mode", "send", "-c", "1"]);
+        assert!(sent["datagrams"].as_u64() > Some(0), "{sent}");
+        gateway.shutdown();
+    }
+
+    #[test]
+    fn what_a_network_does_to_datagrams_is_found_out() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let address = server.local_addr().expect("it is bound");
+        let patience = Some(Duration::from_secs(2));
+        server.set_read_timeout(patience).expect("an option");
+        // Of four datagrams one is lost, two change places, and one comes twice.
+        let serving = thread::spawn(move || {
+            let mut held = Vec::new();
+            let mut datagram = [0; 2048];
+            while let Ok((length, from)) = server.recv_from(&mut datagram) {
+                held.push(datagram[..length].to_vec());
+                if held.len() == 4 {
+                    for nth in [2, 1, 3, 3] {
+                        server.send_to(&held[nth], from).ok();
+                    }
+                    held.clear();
+                }
+            }
+        });
+        let options = ["-c", "1", "--rate", "1000", "--patience", "100ms"];
+        let report = run(address, &options);
+        let count = |figure: &str| report[figure].as_u64().unwrap_or_default();
+        assert_eq!(report["problem"], serde_json::Value::Null, "{report}");
+        assert!(count("datagrams") > 10, "{report}");
+        for figure in ["lost", "late", "doubled"] {
+            assert!(count(figure) > 5, "{figure} in {report}");
+            assert!(
+                count(figure) <= count("datagrams") / 2,
+                "{figure} in {report}"
+            );
+        }
+        serving.join().expect("no panic");
+        assert_eq!(run(address, &["-c", "1"])["problem"], "nothing came back");
+    }
+
     #[test]
     fn an_address_may_be_written_in_the_usual_ways() {
         let check = |text: &str, expected: &str| {
