@@ -1,45 +1,43 @@
 /**
- * The live figures: asks the gateway once a second and draws what it answers.
+ * The page of live figures.
  *
- * Three questions (`/v1/stats`, `/v1/rooms`, `/v1/connections`), each with at most one in flight
- * and each slowed down when its answer takes long, so that a page left open weighs nothing. A
- * hidden page asks nothing. When the gateway does not answer, the last figures stay, greyed, with
- * their time.
+ * Figures come by a stream that the gateway feeds once a second, with the last ten minutes at its
+ * beginning. Rooms and connections are asked for every other second, each with at most one question
+ * in flight and slowed down when its answer takes long, so that a page left open weighs nothing. A
+ * hidden page neither listens nor asks. When the gateway is gone its last figures stay, greyed.
  */
 
 import { Chart, Sparkline } from "./chart.js";
 import { jsonText } from "./data_view.js";
 import { byId, el, plural, setText } from "./dom.js";
-import {
-  Figures,
-  bytes,
-  count,
-  duration,
-  inUnit,
-  isTrouble,
-  micros,
-  perSecond,
-} from "./figures.js";
+import { Feed } from "./feed.js";
+import { Figures, bytes, count, duration, inUnit, micros, perSecond, percent } from "./figures.js";
 import { Table } from "./table.js";
 
-const EVERY_MS = 1_000;
+const FIGURES = "/v1/stats/events";
+const EVERY_MS = 2_000;
 const TIMEOUT_MS = 5_000;
 /** A question may take this share of the time between two; chosen to stay unnoticed. */
 const BUSY_SHARE = 0.1;
 const SLOWEST_MS = 15_000;
+/** How long after a key a search begins; chosen: between two letters of a word. */
+const TYPING_MS = 200;
 const CONFIRM_MS = 3_000;
 const MAX_SUGGESTIONS = 100;
 /** The most that the gateway lists. */
 const MAX_LISTED = 1_000;
 const DETAIL_MEMBERS = 100;
 const DETAIL_MESSAGES = 10;
+/** Workers of which each has a line of its own: more could not be told apart. */
+const MAX_LINES = 4;
 
 const figures = new Figures();
 let rooms = [];
 let connections = [];
 let openRoom = null;
-let lastAnswerAt = null;
-/** What went wrong with each question, by path. */
+let state = "none";
+let heardAt = null;
+/** What went wrong with each question. */
 const failures = new Map();
 
 class Problem extends Error {}
@@ -47,49 +45,53 @@ class Problem extends Error {}
 async function ask(path, options = {}) {
   const response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (response.ok) return response.status === 204 ? null : response.json();
+  // The page that asks for the token is at the same address.
+  if (response.status === 401) location.reload();
   const problem = await response.json().catch(() => ({}));
   throw new Problem(problem.detail || problem.title || `${path} answered ${response.status}`);
 }
 
 /** Asks one question again and again, for as long as the page is looked at. */
-function keepAsking(path, take) {
+function keepAsking(name, path, take) {
   let timer = null;
   let asking = false;
+  let again = false;
   const round = async () => {
-    if (asking || document.hidden) return;
-    asking = true;
     clearTimeout(timer);
+    if (document.hidden || state === "unreachable" || state === "stopped") return;
+    if (asking) {
+      again = true;
+      return;
+    }
+    asking = true;
+    again = false;
     const began = performance.now();
     let pause = EVERY_MS;
     try {
-      take(await ask(path), performance.now());
-      failures.delete(path);
+      take(await ask(path()));
+      failures.delete(name);
       pause = Math.min(SLOWEST_MS, Math.max(EVERY_MS, (performance.now() - began) / BUSY_SHARE));
     } catch (error) {
-      failures.set(path, error);
+      failures.set(name, error);
     }
     asking = false;
     drawState();
     const spent = performance.now() - began;
-    timer = setTimeout(round, Math.max(50, pause - spent));
+    timer = setTimeout(round, again ? 0 : Math.max(50, pause - spent));
   };
   document.addEventListener("visibilitychange", round);
-  round();
   return round;
 }
 
-const IN = "hub_publishes_total";
-const OUT = "hub_deliveries_total";
-
 const tiles = [
-  tile("Sessions", "sessions", (f) => f.value("sessions"), count),
-  tile("Rooms", "rooms", (f) => f.value("hub_rooms"), count),
-  tile("Messages in", "in", (f) => f.rate(IN), perSecond, "per second"),
-  tile("Messages out", "out", (f) => f.rate(OUT), perSecond, "per second"),
-  tile("Drops and errors", "trouble", troubleRate, perSecond, "per second"),
+  tile("Sessions", "sessions", count),
+  tile("Rooms", "rooms", count),
+  tile("Messages in", "in", perSecond, "per second"),
+  tile("Messages out", "out", perSecond, "per second"),
+  tile("Drops and errors", "troubles", perSecond, "per second"),
 ];
 
-function tile(label, key, read, format, unit = "") {
+function tile(label, key, format, unit = "") {
   const value = el("span", { class: "tile-value", text: "–" });
   const note = el("p", { class: "tile-note" });
   const element = el(
@@ -100,39 +102,143 @@ function tile(label, key, read, format, unit = "") {
     note,
   );
   byId("tiles").append(element);
-  return { element, key, read, format, value, note, spark: new Sparkline(element) };
+  return { element, key, format, value, note, spark: new Sparkline(element) };
 }
 
-function troubleRate(from) {
-  return from.rate(...from.troubles().map((row) => row.name));
-}
-
-const charts = [
-  chart("Messages per second", ["in", "out"], perSecond, (f) => [f.rate(IN), f.rate(OUT)]),
-  chart(
+/** Title, how values are said, `[series, name in the legend]` for each line, and the unit's base. */
+const CHARTS = [
+  ["Messages per second", perSecond, [["in"], ["out"]]],
+  [
+    "Received per second",
+    perSecond,
+    [
+      ["in_websocket", "WebSocket"],
+      ["in_tcp", "TCP"],
+      ["in_udp", "UDP"],
+      ["in_http", "HTTP"],
+    ],
+  ],
+  [
+    "Sent per second",
+    perSecond,
+    [
+      ["out_http", "WebSocket, SSE"],
+      ["out_tcp", "TCP"],
+      ["out_udp", "UDP"],
+    ],
+  ],
+  [
+    "From publish to flush",
+    micros,
+    [
+      ["flush_p50", "half"],
+      ["flush_p90", "90 %"],
+      ["flush_p99", "99 %"],
+      ["flush_p999", "99.9 %"],
+    ],
+  ],
+  [
+    "HTTP requests",
+    micros,
+    [
+      ["request_p50", "half"],
+      ["request_p99", "99 %"],
+    ],
+  ],
+  [
+    "Workers, 99 %",
+    micros,
+    [
+      ["turn_p99", "turn"],
+      ["lag_p99", "lag"],
+    ],
+  ],
+  ["Sessions", count, [["sessions"]]],
+  [
     "Bytes per second",
-    ["read", "written"],
     bytes,
-    (f) => [
-      f.rate("wire_bytes_in_total", "udp_bytes_in_total"),
-      f.rate("wire_bytes_out_total", "udp_bytes_out_total"),
+    [
+      ["bytes_in", "read"],
+      ["bytes_out", "written"],
     ],
     1024,
-  ),
-  chart("Received per second", ["WebSocket", "TCP", "UDP", "HTTP"], perSecond, (f) => [
-    f.rate("ws_messages_in_total"),
-    f.rate("tcp_lines_in_total"),
-    f.rate("udp_datagrams_in_total"),
-    f.rate("http_requests_total"),
-  ]),
-  chart("Worker turns, 99th percentile", ["length", "lag"], micros, (f) => [
-    f.rows.get("worker_turn_us")?.p99 ?? null,
-    f.rows.get("worker_lag_us")?.p99 ?? null,
-  ]),
+  ],
+  [
+    "Memory",
+    bytes,
+    [
+      ["memory", "process"],
+      ["outbox", "waiting to be sent"],
+    ],
+    1024,
+  ],
 ];
+let charts = [];
 
-function chart(title, names, format, read, unit = 1) {
-  return { read, view: new Chart(byId("charts"), { title, names, format, unit }), key: title };
+const feed = new Feed(FIGURES, {
+  hello(hello) {
+    figures.greet(hello);
+    drawCharts(hello);
+    drawFacts(hello);
+    askRooms();
+    askConnections();
+  },
+  sample(sample) {
+    figures.take(sample);
+    state = sample.state;
+    heardAt = sample.unix_ms;
+    drawFigures(sample);
+  },
+  lost(ended) {
+    state = ended ? "stopped" : "unreachable";
+    drawState();
+    // A stream that was refused does not say why; whoever asks for it plainly is told.
+    if (!ended) fetch(FIGURES, { method: "HEAD" }).then(reloadIfRefused, () => {});
+  },
+});
+
+function reloadIfRefused(response) {
+  if (response.status === 401) location.reload();
+}
+
+function drawCharts(hello) {
+  const cpu = hello.series.filter((series) => /^cpu_\d+$/.test(series.name));
+  const each = cpu.length <= MAX_LINES;
+  const lines = each
+    ? cpu.map((series, worker) => [series.name, `worker ${worker}`])
+    : [
+        [null, "busiest"],
+        [null, "on average"],
+        [null, "least busy"],
+      ];
+  const spread = (sample) => {
+    const values = sample.values.filter((value) => value !== null);
+    if (values.length === 0) return [null, null, null];
+    const sum = values.reduce((all, value) => all + value, 0);
+    return [Math.max(...values), sum / values.length, Math.min(...values)];
+  };
+  const names = cpu.map((series) => series.name);
+  const cpuSeries = each
+    ? () => feed.series(names)
+    : () => feed.series(names).map((sample) => ({ at: sample.at, values: spread(sample) }));
+  const all = CHARTS.map(([title, format, of, unit]) => ({
+    title,
+    format,
+    of,
+    unit,
+    read: () => feed.series(of.map(([name]) => name)),
+  }));
+  all.splice(6, 0, { title: "CPU of the workers", format: percent, of: lines, read: cpuSeries });
+  byId("charts").replaceChildren();
+  charts = all.map(({ title, format, of, unit, read }) => ({
+    read,
+    view: new Chart(byId("charts"), {
+      title,
+      format,
+      names: of.map(([name, label]) => label ?? name),
+      unit: unit ?? 1,
+    }),
+  }));
 }
 
 const roomsTable = new Table(byId("rooms-table"), {
@@ -171,7 +277,7 @@ const connectionsTable = new Table(byId("connections-table"), {
   noun: ["connection"],
   key: (each) => each.id,
   text: (each) =>
-    [each.id, each.wire, each.listener, each.peer, each.name, roomsOf(each)].join(" "),
+    [each.id, each.wire, each.listener, each.peer, each.name, each.rooms.join(" ")].join(" "),
   sort: { column: 7, down: false },
   empty: "Nobody is connected.",
   columns: [
@@ -202,6 +308,72 @@ const connectionsTable = new Table(byId("connections-table"), {
   ],
 });
 
+const listenersTable = new Table(byId("listeners-table"), {
+  caption: "Listeners",
+  noun: ["listener"],
+  key: (each) => `${each.others} ${each.label}`,
+  text: (each) => [each.label, each.protocol, each.handler, each.address].join(" "),
+  sort: { column: 3, down: true },
+  empty: "This gateway listens nowhere.",
+  columns: [
+    { label: "Name", class: "name", sort: (each) => each.label, cell: (each) => each.label },
+    {
+      label: "Protocol",
+      class: "less",
+      sort: (each) => each.protocol ?? "",
+      cell: (each) => each.protocol ?? "–",
+    },
+    {
+      label: "Address",
+      class: "mono less",
+      sort: (each) => each.address ?? "",
+      cell: (each) => each.address ?? "–",
+    },
+    blockNumber("Sessions", "listener_sessions"),
+    blockNumber("Opened", "listener_sessions_opened_total", "less"),
+    blockNumber("Refused", "listener_refused_total", "less"),
+    blockNumber("Failed", "listener_sessions_failed_total", "less"),
+    blockRate("Frames out/s", "listener_frames_out_total", perSecond),
+    blockRate("Requests/s", "listener_http_requests_total", perSecond, "less"),
+    blockRate("In/s", "listener_bytes_in_total", bytes, "less"),
+    blockRate("Out/s", "listener_bytes_out_total", bytes, "less"),
+  ],
+});
+
+const workersTable = new Table(byId("workers-table"), {
+  caption: "Workers",
+  noun: ["worker"],
+  key: (each) => String(each.worker),
+  text: (each) => `worker ${each.worker}`,
+  sort: { column: 0, down: false },
+  empty: "There are no figures yet.",
+  columns: [
+    number("Worker", (each) => each.worker, String),
+    {
+      label: "CPU",
+      class: "busy",
+      sort: busyShare,
+      make: () => el("meter", { min: "0", max: "100", high: "85", optimum: "0" }),
+      update: (meter, each) => {
+        const share = Math.round(busyShare(each));
+        if (meter.value !== share) meter.value = share;
+        meter.title = `${share} %`;
+        meter.setAttribute("aria-label", `CPU of worker ${each.worker}: ${share} %`);
+      },
+    },
+    number("Busy", busyShare, percent),
+    number("Sessions", (each) => each.figures.sessions, count, "less"),
+    number("In/s", (each) => each.rates.hub_publishes_total ?? null, perSecond),
+    number("Out/s", (each) => each.rates.hub_deliveries_total ?? null, perSecond),
+    number("Turns/s", (each) => each.rates.worker_turns_total ?? null, perSecond, "less"),
+  ],
+});
+
+/** Microseconds of CPU in a second, as a share of it. */
+function busyShare(each) {
+  return (each.rates.worker_cpu_us ?? 0) / 10_000;
+}
+
 const countersTable = new Table(byId("counters-table"), {
   caption: "Counters",
   noun: ["counter"],
@@ -217,10 +389,7 @@ const countersTable = new Table(byId("counters-table"), {
       make: () => el("span"),
       update: (span, row) => {
         setText(span, row.name);
-        span.classList.toggle(
-          "trouble",
-          isTrouble(row.name) && row.value > 0 && row.kind === "counter",
-        );
+        span.classList.toggle("trouble", row.trouble && row.value > 0);
       },
     },
     number(
@@ -244,6 +413,14 @@ const countersTable = new Table(byId("counters-table"), {
 
 function number(label, read, format, extra = "", cell = (item) => format(read(item))) {
   return { label, class: `number ${extra}`.trim(), sort: read, cell };
+}
+
+function blockNumber(label, name, extra = "") {
+  return number(label, (each) => each.figures[name] ?? 0, count, extra);
+}
+
+function blockRate(label, name, format, extra = "") {
+  return number(label, (each) => each.rates[name] ?? null, format, extra);
 }
 
 function figureText(row) {
@@ -299,26 +476,26 @@ function closeButton() {
   return button;
 }
 
-function takeStats(stats, now) {
-  lastAnswerAt = Date.now();
-  const { hole } = figures.take(stats, now);
+function drawFigures(sample) {
   for (const each of tiles) {
-    const value = each.read(figures);
-    each.spark.draw(figures.record(each.key, now, [value], hole), now);
-    setText(each.value, each.format(value));
-    setText(each.note, tileNote(each.key));
+    const series = feed.series([each.key]);
+    each.spark.draw(series, sample.at_ms);
+    setText(each.value, each.format(series.at(-1)?.values[0] ?? null));
+    setText(each.note, tileNote(each));
   }
-  for (const each of charts) {
-    const values = each.read(figures);
-    const missing = !figures.rows.size || values.every((value) => value === null);
-    each.view.draw(figures.record(each.key, now, values, hole), now);
-    each.view.element.classList.toggle("missing", missing);
-  }
-  drawFacts(stats);
+  for (const each of charts) each.view.draw(each.read(), sample.at_ms);
+  const { hello } = feed;
+  setText(byId("up"), duration(sample.unix_ms - hello.start_unix_ms));
+  const known = new Map(hello.listeners.map((listener) => [listener.name, listener]));
+  const blocks = figures.blocks.filter((block) => block.kind === "listener");
+  const used = blocks.filter((block) => !block.others || block.figures.listener_sessions_opened_total);
+  listenersTable.draw(used.map((block) => ({ ...known.get(block.label), ...block })));
+  workersTable.draw(figures.workers);
   drawCounters();
+  drawState();
 }
 
-function tileNote(key) {
+function tileNote({ key, element }) {
   switch (key) {
     case "sessions":
       return `${count(figures.value("sessions_opened_total"))} since the start`;
@@ -328,16 +505,17 @@ function tileNote(key) {
         "seat",
       )} taken`;
     case "in":
-      return `${count(figures.value(IN))} since the start`;
+      return `${count(figures.value("hub_publishes_total"))} since the start`;
     case "out": {
-      const [out, into] = [figures.value(OUT), figures.value(IN)];
-      return into ? `${(out / into).toFixed(1)} for each one in` : "";
+      const [out, into] = ["hub_deliveries_total", "hub_publishes_total"].map((name) =>
+        figures.value(name),
+      );
+      return into ? `${count(out)} since the start, ${(out / into).toFixed(1)} for each in` : "";
     }
     default: {
       const worst = figures.troubles().filter((row) => row.value > 0);
       const total = worst.reduce((sum, row) => sum + row.value, 0);
-      const element = tiles.find((each) => each.key === key).element;
-      element.classList.toggle("alarm", (troubleRate(figures) ?? 0) > 0);
+      element.classList.toggle("alarm", (worst[0]?.rate ?? 0) > 0);
       return total === 0
         ? "none since the start"
         : `${count(total)} since the start, most: ${worst[0].name}`;
@@ -345,21 +523,19 @@ function tileNote(key) {
   }
 }
 
-function drawFacts(stats) {
+function drawFacts(hello) {
   const facts = [
-    ["instance", stats.instance],
-    ["pid", stats.pid],
-    ["version", stats.version],
-    ["workers", stats.workers],
-    ["up", duration(Date.now() - stats.start_unix_ms)],
-  ].filter(([, value]) => value !== undefined && value !== null);
-  const list = byId("facts");
-  if (list.children.length !== facts.length) {
-    list.replaceChildren(
-      ...facts.map(([name]) => el("div", {}, el("dt", { text: name }), el("dd"))),
-    );
-  }
-  facts.forEach(([, value], index) => setText(list.children[index].lastChild, String(value)));
+    ["instance", hello.instance],
+    ["pid", hello.pid],
+    ["version", hello.version],
+    ["workers", hello.workers],
+  ];
+  const fact = (name, value) => el("div", {}, el("dt", { text: name }), value);
+  const up = el("dd", { id: "up", text: "–" });
+  byId("facts").replaceChildren(
+    ...facts.map(([name, value]) => fact(name, el("dd", { text: String(value) }))),
+    fact("up", up),
+  );
 }
 
 function drawCounters() {
@@ -371,24 +547,33 @@ function drawCounters() {
 
 /** Words of the gateway's own state, and for no answer at all. */
 function drawState() {
-  const failure = failures.get("/v1/stats");
-  const state = failure ? "unreachable" : (figures.gateway?.state ?? "none");
   byId("state").dataset.state = state;
   setText(byId("state-text"), state === "none" ? "Asking…" : state);
-  document.body.classList.toggle("stale", Boolean(failure));
-  const [path, problem] = [...failures][0] ?? [];
+  const gone = state === "unreachable" || state === "stopped";
+  document.body.classList.toggle("stale", gone);
+  const drain = byId("drain");
+  drain.disabled = state !== "running";
+  setText(drain, state === "draining" ? "Draining…" : "Drain…");
+  const words = bannerWords(gone);
   const banner = byId("banner");
-  banner.hidden = !problem;
-  if (!problem) return;
-  const since =
-    lastAnswerAt === null
-      ? ""
-      : ` The figures are of ${new Date(lastAnswerAt).toLocaleTimeString()}.`;
-  const words =
-    problem instanceof Problem
-      ? `The gateway refuses ${path.split("?")[0]}: ${problem.message}`
-      : `The gateway does not answer.${failure ? since : ""} Asking again every second.`;
-  setText(banner, words);
+  banner.hidden = !words;
+  banner.classList.toggle("calm", state === "draining" || state === "stopped");
+  if (words) setText(banner, words);
+}
+
+function bannerWords(gone) {
+  const figuresOf = heardAt ? ` The figures are of ${new Date(heardAt).toLocaleTimeString()}.` : "";
+  if (state === "stopped") return `The gateway has drained and ended.${figuresOf}`;
+  if (gone) return `The gateway does not answer.${figuresOf} Asking again every few seconds.`;
+  if (state === "draining") {
+    const left = plural(figures.value("sessions") ?? 0, "session");
+    return `The gateway is draining: it takes no new connections, ${left} are left, this page's among them.`;
+  }
+  const [name, problem] = [...failures][0] ?? [];
+  if (!problem) return "";
+  return problem instanceof Problem
+    ? `The gateway refuses to list ${name}: ${problem.message}`
+    : `The gateway does not answer when asked for ${name}.`;
 }
 
 function takeRooms(answer) {
@@ -407,7 +592,8 @@ function takeRooms(answer) {
 
 function takeConnections(answer) {
   connections = answer.connections;
-  setText(byId("connections-count"), listed(connections.length, figures.value("sessions")));
+  const total = search("connections") ? connections.length : figures.value("sessions");
+  setText(byId("connections-count"), listed(connections.length, total));
   connectionsTable.draw(connections);
 }
 
@@ -494,13 +680,35 @@ function typedData(text) {
   }
 }
 
-function watchFilter(input, table) {
+function search(what) {
+  return byId(`${what}-filter`).value.trim();
+}
+
+/** The gateway searches all there are; the table what is listed, at once. */
+function listPath(what, more = "") {
+  const words = search(what);
+  const searching = words ? `&search=${encodeURIComponent(words)}` : "";
+  return `/v1/${what}?limit=${MAX_LISTED}${more}${searching}`;
+}
+
+function watchFilter(input, table, searchAgain = () => {}) {
+  let typing = null;
   byId(input).addEventListener("input", (event) => {
     table.filter = event.target.value;
+    clearTimeout(typing);
+    typing = setTimeout(searchAgain, TYPING_MS);
   });
 }
-watchFilter("rooms-filter", roomsTable);
-watchFilter("connections-filter", connectionsTable);
+
+const askRooms = keepAsking("rooms", () => listPath("rooms", "&order=members"), takeRooms);
+const askConnections = keepAsking(
+  "connections",
+  () => listPath("connections"),
+  takeConnections,
+);
+watchFilter("rooms-filter", roomsTable, askRooms);
+watchFilter("connections-filter", connectionsTable, askConnections);
+watchFilter("listeners-filter", listenersTable);
 watchFilter("counters-filter", countersTable);
 byId("counters-zero").addEventListener("change", drawCounters);
 
@@ -544,6 +752,25 @@ byId("room-dialog").addEventListener("close", () => {
   openRoom = null;
 });
 
-keepAsking("/v1/stats", takeStats);
-keepAsking(`/v1/rooms?limit=${MAX_LISTED}`, takeRooms);
-const askConnections = keepAsking(`/v1/connections?limit=${MAX_LISTED}`, takeConnections);
+byId("drain").addEventListener("click", () => {
+  const { drain_ms: span } = feed.hello;
+  const sessions = plural(figures.value("sessions") ?? 0, "session");
+  setText(byId("drain-dialog-facts"), `${sessions} now, ${duration(span)} at the most.`);
+  setText(byId("drain-dialog-result"), "");
+  byId("drain-dialog").showModal();
+});
+byId("drain-cancel").addEventListener("click", () => byId("drain-dialog").close());
+byId("drain-confirm").addEventListener("click", async () => {
+  try {
+    await ask("/v1/drain", { method: "POST" });
+    byId("drain-dialog").close();
+  } catch (error) {
+    setText(byId("drain-dialog-result"), `Not draining: ${error.message}`);
+  }
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) feed.stop();
+  else feed.start();
+});
+if (!document.hidden) feed.start();

@@ -1,5 +1,5 @@
 /**
- * Lines over the last five minutes, drawn in SVG: a sparkline without words, or a chart with axes,
+ * Lines over the last ten minutes, drawn in SVG: a sparkline without words, or a chart with axes,
  * a legend and a cursor.
  *
  * Time is to scale, so a pause shows as a pause; `null` breaks a line. Series after the first are
@@ -8,8 +8,11 @@
  */
 
 import { el, setText } from "./dom.js";
-import { SPAN_S } from "./figures.js";
 
+/** What is shown of the past, in seconds: what the gateway remembers. */
+const SPAN_S = 600;
+/** Samples further apart than this are not joined by a line. */
+const HOLE_MS = 5_000;
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 8, right: 4, bottom: 18, left: 56 };
 const HEIGHT = 150;
@@ -144,7 +147,7 @@ export class Chart {
     this.#drawCursor(x, y);
     const last = this.#series.at(-1)?.values ?? [];
     const said = names.map((name, index) => `${name} ${format(last[index] ?? null)}`).join(", ");
-    const summary = `${title}: now ${said}; highest in the last five minutes ${format(highest)}`;
+    const summary = `${title}: now ${said}; highest in the last ten minutes ${format(highest)}`;
     this.svg.setAttribute("aria-label", summary);
   }
 
@@ -159,7 +162,7 @@ export class Chart {
     }
     const foot = HEIGHT - 4;
     const words = [
-      ["5 min ago", MARGIN.left, "start"],
+      ["10 min ago", MARGIN.left, "start"],
       ["now", this.#width - MARGIN.right, "end"],
     ];
     for (const [text, at, anchor] of words) {
@@ -207,8 +210,11 @@ function svg(tag, attributes) {
 /** The stretches of one series that a line may join. */
 function unbroken(series, index) {
   const runs = [[]];
+  let last = null;
   for (const { at, values } of series) {
     const value = values[index] ?? null;
+    if (last !== null && at - last > HOLE_MS && runs.at(-1).length > 0) runs.push([]);
+    last = at;
     if (value !== null) runs.at(-1).push([at, value]);
     else if (runs.at(-1).length > 0) runs.push([]);
   }

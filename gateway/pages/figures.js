@@ -1,49 +1,60 @@
 /**
- * Snapshots of the gateway's counters turned into rates and short histories.
+ * Samples of the gateway's counters turned into figures by name, with their rates.
  *
- * What exists is what the snapshot says: nothing here knows the catalogue but for the few names
- * that the page puts up in front, and each of those may be missing. A gateway that restarted counts
- * from zero, so a new pid or start time breaks every rate and every line. It knows no elements.
+ * What exists is what the gateway says: nothing here knows the catalogue but for the few names that
+ * the page puts up in front, and each of those may be missing. It knows no elements.
  */
 
-/** What the page shows of the past, in seconds, and so how many samples a series keeps. */
-export const SPAN_S = 300;
-
-/** Samples further apart than this are not joined by a line: the page was hidden or cut off. */
-const HOLE_MS = 5_000;
-
-/** Words in a counter's name that make it a reason to look. */
-const TROUBLE =
-  /(^|_)(bad|congested|dropped|errors?|failed|internal|invalid|overflows?|panics?|refused|rejected|slow|stalled|timeouts?|violations?)(_|$)/;
-
-/** What is counted under another name as well, or is an everyday answer to an everyday mistake. */
-const COUNTED_ELSEWHERE =
-  /^(http_responses_|session_close_(bad_data|close_timeout|policy_violation|protocol_error|timeout)_total)/;
-
 export class Figures {
-  /** @type {Map<string, {name, kind, unit, level, help, value, rate: number | null}>} */
+  /** @type {Map<string, {name, kind, unit, level, help, trouble, value, rate: number | null}>} */
   rows = new Map();
-  gateway = null;
+  /** Listeners, patterns of rooms, the busiest rooms: `{ kind, label, others, figures, rates }`. */
+  blocks = [];
+  /** For each worker its part of some figures, and their rates. */
+  workers = [];
+  #counters = [];
   #previous = null;
-  #series = new Map();
 
-  /** Takes an answer of `/v1/stats` that arrived at `now` (any clock in milliseconds). */
-  take(stats, now) {
-    const run = `${stats.pid} ${stats.start_unix_ms}`;
-    const before = this.#previous?.run === run ? this.#previous : null;
-    const seconds = before ? (now - before.now) / 1000 : 0;
-    const rows = new Map();
-    for (const [name, row] of Object.entries(stats.counters ?? {})) {
-      const earlier = before?.rows.get(name);
-      const counts = row.kind === "counter" || row.kind === "histogram";
-      const rate = counts && earlier && seconds > 0 ? (row.value - earlier.value) / seconds : null;
-      rows.set(name, { name, ...row, rate: rate === null ? null : Math.max(0, rate) });
-    }
-    const hole = !before || now - before.now > HOLE_MS;
-    this.rows = rows;
-    this.gateway = stats;
-    this.#previous = { run, now, rows };
-    return { restarted: this.#previous !== null && !before, hole };
+  /** Takes what a stream says first. Rates begin anew: it may be another gateway. */
+  greet(hello) {
+    this.#counters = hello.counters;
+    this.#previous = null;
+    this.rows = new Map();
+    this.blocks = [];
+    this.workers = [];
+  }
+
+  take(sample) {
+    const before = this.#previous;
+    const seconds = before ? (sample.at_ms - before.at_ms) / 1000 : 0;
+    if (before && seconds <= 0) return;
+    const rate = (now, earlier) =>
+      seconds > 0 && earlier !== undefined ? Math.max(0, (now - earlier) / seconds) : null;
+    this.rows = new Map(
+      this.#counters.map((counter, index) => {
+        const value = sample.counters[index] ?? 0;
+        const counts = counter.kind === "counter" || counter.kind === "histogram";
+        const grown = counts ? rate(value, before?.counters[index]) : null;
+        const row = { ...counter, value, rate: grown, ...sample.histograms[counter.name] };
+        return [counter.name, row];
+      }),
+    );
+    const known = new Map(before?.blocks.map((block) => [blockKey(block), block.figures]) ?? []);
+    this.blocks = sample.blocks.map((block) => {
+      const earlier = known.get(blockKey(block)) ?? {};
+      const rates = mapped(block.figures, (name, value) => rate(value, earlier[name]));
+      return { ...block, rates };
+    });
+    const parts = Object.entries(sample.per_worker);
+    const count = Math.max(0, ...parts.map(([, values]) => values.length));
+    this.workers = Array.from({ length: count }, (_, worker) => {
+      const figures = Object.fromEntries(parts.map(([name, values]) => [name, values[worker]]));
+      const rates = mapped(figures, (name, value) =>
+        rate(value, before?.per_worker[name]?.[worker]),
+      );
+      return { worker, figures, rates };
+    });
+    this.#previous = sample;
   }
 
   value(name) {
@@ -59,29 +70,19 @@ export class Figures {
 
   /** Counters whose rise means that something went wrong, those that did first. */
   troubles() {
-    const rows = [...this.rows.values()].filter(
-      (row) => row.kind === "counter" && isTrouble(row.name),
-    );
+    const rows = [...this.rows.values()].filter((row) => row.trouble);
     return rows.sort((a, b) => (b.rate ?? 0) - (a.rate ?? 0) || b.value - a.value);
-  }
-
-  /** Adds a sample to a series of the page's own making and returns the series. */
-  record(key, now, values, hole = false) {
-    let series = this.#series.get(key);
-    if (!series) this.#series.set(key, (series = []));
-    const last = series.at(-1);
-    if (last && (hole || now - last.at > HOLE_MS)) {
-      series.push({ at: now - 1, values: values.map(() => null) });
-    }
-    series.push({ at: now, values });
-    const oldest = now - (SPAN_S + 2) * 1000;
-    while (series.length > 0 && series[0].at < oldest) series.shift();
-    return series;
   }
 }
 
-export function isTrouble(name) {
-  return TROUBLE.test(name) && !COUNTED_ELSEWHERE.test(name);
+function blockKey({ kind, label, others }) {
+  return `${kind} ${others} ${label}`;
+}
+
+function mapped(object, change) {
+  return Object.fromEntries(
+    Object.entries(object).map(([name, value]) => [name, change(name, value)]),
+  );
 }
 
 /** `12,345`, and from a hundred thousand on `123 k`, `1.23 M`. */
@@ -110,6 +111,11 @@ export function bytes(value) {
     power += 1;
   }
   return `${power === 0 ? Math.round(value) : significant(value)} ${units[power]}`;
+}
+
+export function percent(value) {
+  if (value === null || value === undefined) return "–";
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} %`;
 }
 
 /** Microseconds in the unit one would say them in. */

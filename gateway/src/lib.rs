@@ -34,6 +34,7 @@
 //! [`config`] what can be set. `ARCHITECTURE.md` at the root of the repository explains how it
 //! works inside.
 
+mod admin;
 mod builder;
 pub mod cli;
 pub mod client;
@@ -43,6 +44,7 @@ mod exec;
 mod http;
 mod lifecycle;
 mod listener;
+mod log;
 mod message;
 mod proxy;
 mod rate;
@@ -64,5 +66,5 @@ pub use message::Message;
 pub use rooms::{Rooms, SendError};
 pub use roomwire_certs::Identity;
 pub use roomwire_hub::emitter;
-pub use running::{Drained, Gateway, StartError};
+pub use running::{AdminPage, Drained, Gateway, StartError};
 pub use session::{ClientId, CloseInfo, CloseReason, Fault};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -16,13 +16,14 @@ use roomwire_metrics::{Id, Page, PageError, PageOptions, Snapshot, default_page_
 use roomwire_protocols::cookie::CookieKey;
 use tokio::sync::watch;
 
+use crate::admin::{Feed, Feeder, Guard};
 use crate::builder::Builder;
 use crate::config::{
     Config, CountersPolicy, Handler, HistoryConfig, ListenerConfig, Route, SlowPolicy,
 };
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::{Pipeline, Router, Sites, Store};
+use crate::http::{Lists, Pipeline, Router, Sites, Store};
 use crate::lifecycle::{Asked, Clock, Phase, Pulse, Signals};
 use crate::listener::{Admission, BindError, Sockets, bind_all};
 use crate::proxy::UpstreamPool;
@@ -47,6 +48,14 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The admin token could not be had.
+    #[error("the admin token in {}: {reason}", path.display())]
+    AdminToken {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -100,6 +109,7 @@ pub struct Gateway {
     workers: Mutex<Vec<JoinHandle<()>>>,
     finished: watch::Receiver<u16>,
     keeper: Mutex<Option<Keeper>>,
+    feeder: Mutex<Option<Feeder>>,
     trust: Option<PathBuf>,
 }
 
@@ -107,6 +117,39 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the admin page is, and what opens it. Its `Debug` shows no token.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdminPage {
+    /// The page's address.
+    pub url: String,
+    /// What has to be shown there; `None` where nobody has to show anything.
+    pub token: Option<String>,
+    /// Where the token is kept; `None` where it lasts as long as the gateway.
+    pub token_file: Option<PathBuf>,
+    /// Whether it was made at this start.
+    pub is_new: bool,
+}
+
+impl AdminPage {
+    /// A link that opens the page.
+    pub fn link(&self) -> String {
+        let Some(token) = &self.token else {
+            return self.url.clone();
+        };
+        let token: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
+        format!("{}?token={token}", self.url)
+    }
+}
+
+impl fmt::Debug for AdminPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminPage")
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }
@@ -155,8 +198,34 @@ impl Gateway {
         self.shared.phase()
     }
 
+    /// Where the admin page is, for whoever started the gateway: on the first HTTP listener that asks
+    /// for the token, else on the first. `None` without an HTTP listener.
+    pub fn admin_page(&self) -> Option<AdminPage> {
+        let guard = &self.shared.guard;
+        let asks = |at: &BoundAddress| {
+            let ip = at.address.ip();
+            !guard.trusts(ip, ip)
+        };
+        let listeners = &self.shared.listeners;
+        let http = || listeners.iter().filter(|it| is_http(it));
+        let listener = http().find(|it| asks(it)).or_else(|| http().next())?;
+        let address = listener.address;
+        let host = if address.ip().is_unspecified() || address.ip().is_loopback() {
+            format!("localhost:{}", address.port())
+        } else {
+            address.to_string()
+        };
+        let token = guard.token().filter(|_| asks(listener));
+        Some(AdminPage {
+            url: format!("{}://{host}/admin", listener.protocol),
+            token: token.map(|token| token.expose().to_owned()),
+            token_file: guard.file().map(Path::to_owned),
+            is_new: guard.is_new(),
+        })
+    }
+
     /// The certificate of the development CA, where https listeners use one.
-    pub fn development_ca(&self) -> Option<&std::path::Path> {
+    pub fn development_ca(&self) -> Option<&Path> {
         self.trust.as_deref()
     }
 
@@ -191,13 +260,9 @@ impl Gateway {
 
     /// Begins a drain, or with a second call has what is left cut at once. Returns immediately.
     pub fn begin_shutdown(&self) {
-        let draining = self.shared.phase() >= Phase::Draining;
-        self.shared.page.set_ready(false);
-        self.shared.advance(if draining {
-            Phase::Closing
-        } else {
-            Phase::Draining
-        });
+        if !self.shared.begin_drain() {
+            self.shared.advance(Phase::Closing);
+        }
     }
 
     /// Drains and waits for the end: no new connections, every peer told goodbye, sessions closed
@@ -216,8 +281,8 @@ impl Gateway {
         self.finish()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. SIGHUP reloads
-    /// certificates.
+    /// Serves until SIGTERM or SIGINT, or until somebody begins a drain, then drains; a second signal
+    /// ends the drain. SIGHUP reloads certificates, SIGUSR1 has the log of `roomwire serve` say more.
     ///
     /// # Errors
     ///
@@ -232,20 +297,30 @@ impl Gateway {
         runtime.block_on(async {
             let mut signals = Signals::register().map_err(failed("signal handlers"))?;
             let mut finished = self.finished.clone();
+            let mut phase = self.shared.phase.subscribe();
             let all = self.shared.workers;
             let signal = loop {
                 tokio::select! {
                     asked = signals.next() => match asked {
                         Asked::Reload => self.reload_certificates(),
-                        Asked::End(signal) => break signal,
+                        Asked::Debug => {
+                            if let Some(levels) = crate::log::levels() {
+                                levels.toggle_debug();
+                            }
+                        }
+                        Asked::End(signal) => break Some(signal),
                     },
+                    // Somebody else began a drain: over the API, or the embedding program.
+                    _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break None,
                     _ = finished.wait_for(|&ended| ended == all) => return Ok::<_, StartError>(()),
                 }
             };
             let drain = self.shared.config.gateway.drain;
             let sessions = self.sessions();
-            tracing::info!(signal, sessions, %drain, "draining; a second signal ends at once");
-            self.begin_shutdown();
+            if let Some(signal) = signal {
+                tracing::info!(signal, sessions, %drain, "draining; a second signal ends at once");
+                self.begin_shutdown();
+            }
             let deadline = tokio::time::Instant::now() + drain.get();
             loop {
                 tokio::select! {
@@ -255,6 +330,7 @@ impl Gateway {
                             return Ok(());
                         }
                     }
+                    _ = phase.wait_for(|phase| *phase >= Phase::Closing) => return Ok(()),
                     () = tokio::time::sleep_until(deadline) => {
                         tracing::warn!("the drain's deadline came; what is left is cut");
                         return Ok(());
@@ -295,6 +371,14 @@ impl Gateway {
             .take();
         if let Some(keeper) = keeper {
             keeper.join();
+        }
+        let feeder = self
+            .feeder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(feeder) = feeder {
+            feeder.join();
         }
         self.shared.advance(Phase::Stopped);
         let cut = self
@@ -399,6 +483,7 @@ pub(crate) fn start(
     let challenges = Arc::clone(&tls.challenges);
     let bound = bind_all(&config.listeners, workers, |listener| tls.handle(listener))?;
     let page = open_page(&config, workers)?;
+    let guard = Guard::load(&config, &http_addresses(&config, &bound.addresses))?;
     let shared = Arc::new(Shared {
         bounds: Bounds::new(&config.limits),
         rules: config.listeners.iter().map(Rules::new).collect(),
@@ -429,6 +514,10 @@ pub(crate) fn start(
             config.limits.file_threads,
             config.limits.max_file_queue,
         )),
+        guard,
+        lists_of_rooms: Lists::default(),
+        lists_of_connections: Lists::default(),
+        feed: Arc::new(Feed::new(config.admin.max_viewers)),
         sessions: AtomicUsize::new(0),
         udp_places: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
@@ -444,6 +533,7 @@ pub(crate) fn start(
         workers: Mutex::default(),
         finished: on_finished,
         keeper: Mutex::default(),
+        feeder: Mutex::default(),
         trust,
     };
     let threads = gateway
@@ -460,6 +550,14 @@ pub(crate) fn start(
         .keeper
         .get_mut()
         .unwrap_or_else(PoisonError::into_inner) = keeper;
+    let feeder = Feeder::start(&gateway.shared).map_err(|source| StartError::Os {
+        what: "the thread that reads figures",
+        source,
+    })?;
+    *gateway
+        .feeder
+        .get_mut()
+        .unwrap_or_else(PoisonError::into_inner) = Some(feeder);
     gateway.shared.advance(Phase::Ready);
     gateway.shared.page.heartbeat(Clock::unix_ms());
     gateway.shared.page.set_ready(true);
@@ -467,6 +565,17 @@ pub(crate) fn start(
         gateway.emitter().emit(name::LISTENING, address);
     }
     Ok(gateway)
+}
+
+/// Where HTTP is listened for, and where it may turn out to be what is spoken.
+fn http_addresses(config: &Config, listeners: &[BoundAddress]) -> Vec<SocketAddr> {
+    let listeners = config.listeners.iter().zip(listeners);
+    let http = listeners.filter(|(config, bound)| config.detect || is_http(bound));
+    http.map(|(_, bound)| bound.address).collect()
+}
+
+fn is_http(listener: &BoundAddress) -> bool {
+    listener.handler == Handler::Http.as_str()
 }
 
 fn house(listener: &ListenerConfig) -> Option<Arc<House>> {
@@ -593,7 +702,7 @@ fn room_settings(history: &HistoryConfig, slow: SlowPolicy) -> RoomSettings {
     }
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Os {
         what: "random numbers",

@@ -14,10 +14,11 @@ use roomwire_protocols::cookie::CookieKey;
 use roomwire_protocols::websocket;
 use tokio::sync::watch;
 
+use crate::admin::{Feed, Guard};
 use crate::config::{Config, Limits, ListenerConfig, Protocol, Span};
 use crate::event::BoundAddress;
 use crate::exec::House;
-use crate::http::{Pipeline, Router, Sites, Store};
+use crate::http::{Lists, Pipeline, Router, Sites, Store};
 use crate::lifecycle::{Clock, Phase, Pulse};
 use crate::listener::Admission;
 use crate::message::Message;
@@ -62,6 +63,12 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     /// Where uploads go.
     pub(crate) uploads: Option<Arc<Store>>,
+    /// Who may use what is for operators.
+    pub(crate) guard: Guard,
+    pub(crate) lists_of_rooms: Lists,
+    pub(crate) lists_of_connections: Lists,
+    /// Figures for admin pages.
+    pub(crate) feed: Arc<Feed>,
     /// Threads that wait for disks.
     pub(crate) files: Arc<Pool>,
     /// Threads for work of the embedding program.
@@ -108,15 +115,21 @@ impl Shared {
         *self.phase.borrow()
     }
 
-    /// Advances the phase; never goes back.
-    pub(crate) fn advance(&self, to: Phase) {
+    /// Begins a drain; false where one had begun.
+    pub(crate) fn begin_drain(&self) -> bool {
+        self.page.set_ready(false);
+        self.advance(Phase::Draining)
+    }
+
+    /// Advances the phase and tells whether that was anything new; never goes back.
+    pub(crate) fn advance(&self, to: Phase) -> bool {
         self.phase.send_if_modified(|phase| {
             let advances = *phase < to;
             if advances {
                 *phase = to;
             }
             advances
-        });
+        })
     }
 }
 

@@ -219,18 +219,7 @@ impl Place {
         command
             .args(["serve", "--print-addresses", "--config"])
             .arg(self.config());
-        let process = Process::spawn(&mut command);
-        let line = process.stdout.line_with("[");
-        let listeners: Vec<Value> = serde_json::from_str(&line).expect("one line of JSON");
-        let addresses = listeners
-            .iter()
-            .map(|it| {
-                let field = |name: &str| it[name].as_str().expect(name).to_owned();
-                assert!(it["port"].as_u64() > Some(0));
-                (field("name"), field("address"))
-            })
-            .collect();
-        Server { process, addresses }
+        Server::of(Process::spawn(&mut command))
     }
 
     fn stats(&self, arguments: &[&str]) -> Output {
@@ -251,6 +240,21 @@ struct Server {
 }
 
 impl Server {
+    /// Waits until it says where it listens.
+    fn of(process: Process) -> Self {
+        let line = process.stdout.line_with("[");
+        let listeners: Vec<Value> = serde_json::from_str(&line).expect("one line of JSON");
+        let addresses = listeners
+            .iter()
+            .map(|it| {
+                let field = |name: &str| it[name].as_str().expect(name).to_owned();
+                assert!(it["port"].as_u64() > Some(0));
+                (field("name"), field("address"))
+            })
+            .collect();
+        Self { process, addresses }
+    }
+
     fn at(&self, listener: &str) -> &str {
         &self.addresses[listener]
     }
@@ -288,6 +292,222 @@ fn serve_says_where_it_listens_and_stops_when_told() {
             text(&stats.stdout)
         );
     }
+}
+
+/// One HTTP request on a connection of its own; the whole answer.
+fn ask(address: &str, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn a_drain_that_was_asked_for_over_the_api_ends_the_process() {
+    let place = Place::new("");
+    let mut server = place.serve();
+    let link = server.process.stderr.line_with("live figures:");
+    assert!(
+        link.ends_with(&format!("localhost:{}/admin", server.port("http"))),
+        "{link}"
+    );
+    assert!(
+        !place.path("data/admin-token").exists(),
+        "on loopback none is needed"
+    );
+    let answer = ask(server.at("http"), "POST /v1/drain");
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert_eq!(server.process.ends(), Some(0));
+    server.process.stderr.line_with("stopped");
+}
+
+#[test]
+fn the_admin_token_is_made_at_the_first_start_and_printed_with_a_link() {
+    let place = Place::new("[admin]\ntoken = \"always\"");
+    let mut server = place.serve();
+    let line = server.process.stderr.line_with("live figures:");
+    let (_, token) = line
+        .split_once("/admin?token=")
+        .expect("a link with the token");
+    let file = place.path("data/admin-token");
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), token);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let figures = "GET /v1/connections";
+    let refused = ask(server.at("http"), figures);
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let shown = format!("GET /admin?token={token}");
+    let opened = ask(server.at("http"), &shown);
+    assert!(opened.starts_with("HTTP/1.1 303"), "{opened}");
+    server.process.signal(Signal::TERM);
+    server.process.ends();
+    // A log that is kept does not get it again.
+    let mut again = place.serve();
+    let line = again.process.stderr.line_with("live figures:");
+    assert!(
+        !line.contains(token) && line.contains("admin-token"),
+        "{line}"
+    );
+    let opened = ask(again.at("http"), &shown);
+    assert!(
+        opened.starts_with("HTTP/1.1 303"),
+        "it is the same one: {opened}"
+    );
+    again.process.signal(Signal::TERM);
+    again.process.ends();
+}
+
+/// The log lines of a server whose standard error is no terminal.
+fn log_lines(server: &Server) -> Vec<Value> {
+    let text = server.process.stderr.text();
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[test]
+fn the_log_is_json_off_a_terminal_and_its_levels_change_while_it_runs() {
+    let place = Place::new("");
+    let mut server = place.serve();
+    server.process.stderr.line_with("live figures:");
+    let first = log_lines(&server);
+    assert!(!first.is_empty());
+    for line in &first {
+        for field in ["timestamp", "level", "message", "target"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+    }
+    let answered = |server: &Server| {
+        let lines = log_lines(server);
+        lines
+            .into_iter()
+            .filter(|it| it["message"] == "answered")
+            .count()
+    };
+    ask(server.at("http"), "GET /healthz");
+    let levels = ask(server.at("http"), "GET /v1/log");
+    assert!(
+        levels.contains("{\"filter\":\"info,h2=error\",\"start\":\"info,h2=error\"}"),
+        "{levels}"
+    );
+    assert_eq!(answered(&server), 0);
+    server.process.signal(Signal::USR1);
+    server.process.stderr.line_with("roomwire=debug");
+    let refused = ask(server.at("http"), "GET /nothing?secret=1");
+    let problem = refused.lines().last().expect("a body");
+    let problem: Value = serde_json::from_str(problem).unwrap();
+    let id = problem["request_id"].as_str().expect("a request id");
+    assert!(
+        refused.contains(&format!("x-request-id: {id}")),
+        "{refused}"
+    );
+    let line = server.process.stderr.line_with(id);
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["request_id"], &line["status"], &line["path"]),
+        (&id.into(), &404.into(), &"/nothing".into())
+    );
+    // The connection's own lines are joined by its id.
+    let client = line["client"]
+        .as_str()
+        .expect("a connection's id")
+        .to_owned();
+    let began = server.process.stderr.line_with("session began");
+    assert!(began.contains("\"wire\":\"http\""), "{began}");
+    eventually(|| {
+        let lines = log_lines(&server);
+        let of_client = lines
+            .iter()
+            .filter(|line| line["client"] == client.as_str());
+        let said: Vec<&str> = of_client
+            .filter_map(|line| line["message"].as_str())
+            .collect();
+        if said == ["session began", "answered", "session ended"] {
+            Ok(())
+        } else {
+            Err(format!("{said:?}"))
+        }
+    });
+    server.process.signal(Signal::USR1);
+    server
+        .process
+        .stderr
+        .line_with("\"filter\":\"info,h2=error\"");
+    let before = answered(&server);
+    ask(server.at("http"), "GET /healthz");
+    let set = |body: &str| {
+        let mut stream = TcpStream::connect(server.at("http")).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "PUT /v1/log HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+            content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = set("{\"filter\":\"info,roomwire::http=debug\"}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    ask(server.at("http"), "GET /healthz");
+    eventually(|| {
+        if answered(&server) == before + 1 {
+            Ok(())
+        } else {
+            Err("it is not logged")
+        }
+    });
+    let answer = set("{\"filter\":\"roomwire=loudly\"}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("bad_filter"),
+        "{answer}"
+    );
+    assert!(ask(server.at("http"), "GET /v1/log").contains("roomwire::http=debug"));
+    assert!(
+        set("{\"filter\":null}")
+            .contains("{\"filter\":\"info,h2=error\",\"start\":\"info,h2=error\"}")
+    );
+    server.process.signal(Signal::TERM);
+    assert_eq!(server.process.ends(), Some(0));
+}
+
+#[test]
+fn no_kind_of_line_floods_the_log() {
+    let place = Place::new("");
+    let mut command = roomwire(place.home());
+    command
+        .args(["serve", "--print-addresses", "--config"])
+        .arg(place.config())
+        .env("ROOMWIRE_LOG", "debug");
+    let mut server = Server::of(Process::spawn(&mut command));
+    let mut stream = TcpStream::connect(server.at("rooms")).unwrap();
+    let mut bad = "{\"type\":\"nonsense\"}\n".repeat(5_000);
+    bad.push_str("{\"type\":\"ping\",\"id\":1}\n");
+    let reader = stream.try_clone().unwrap();
+    let answers = thread::spawn(move || {
+        let lines = BufReader::new(reader).lines().map_while(Result::ok);
+        lines.take_while(|line| !line.contains("pong")).count()
+    });
+    stream.write_all(bad.as_bytes()).unwrap();
+    assert_eq!(answers.join().unwrap(), 5_000, "each is answered");
+    server
+        .process
+        .stderr
+        .line_with("lines were left out of the log");
+    let refused = log_lines(&server);
+    let refused = refused
+        .iter()
+        .filter(|it| it["message"] == "refused a command")
+        .count();
+    assert!((100..2_000).contains(&refused), "{refused} lines");
+    server.process.signal(Signal::TERM);
+    server.process.ends();
 }
 
 #[test]

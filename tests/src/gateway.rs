@@ -193,6 +193,15 @@ impl TestGateway {
         Http::version1(connect(self.http()).await, self.http(), "http").await
     }
 
+    /// HTTP/1.1 to a listener of the test's own.
+    pub async fn http1_at(&self, listener: &str) -> Http {
+        let mut to = self.at(listener);
+        if to.ip().is_unspecified() {
+            to.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        Http::version1(connect(to).await, to, "http").await
+    }
+
     /// HTTP/2 with prior knowledge.
     pub async fn http2(&self) -> Http {
         Http::version2(connect(self.http()).await, self.http(), "http").await

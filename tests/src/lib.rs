@@ -14,6 +14,7 @@
     reason = "a test kit fails by panicking; the test runner prints where"
 )]
 
+mod browser;
 mod client;
 mod counter;
 mod event;
@@ -23,6 +24,7 @@ mod program;
 mod task;
 mod tls;
 
+pub use browser::Browser;
 pub use client::{
     Answer, Body, ByteStream, Client, EventStream, Frame, Frames, Heard, Http, LongPoll, Person,
     Raw, ServerSent, Socket, Transport, Tunnel, field, frame,

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(5);
     clippy::disallowed_methods,
     reason = "the one place that sleeps, between two looks"
 )]
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(LOOK).await;
 }
 

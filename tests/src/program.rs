@@ -18,12 +18,22 @@ pub fn skipped(what: &str) {
         .expect("stderr is open");
 }
 
+/// Finds the first of some programs on the `PATH`.
+pub(crate) fn find_any_program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let files = names.iter().flat_map(|name| {
+        directories
+            .iter()
+            .map(move |directory| directory.join(name))
+    });
+    let mut files = files.filter(|file| file.is_file());
+    files.next()
+}
+
 /// Finds a program on the `PATH`; says that it is missing otherwise.
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file());
+    let found = find_any_program(&[name]);
     if found.is_none() {
         skipped(name);
     }

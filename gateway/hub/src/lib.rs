@@ -67,8 +67,8 @@ mod seat;
 
 pub use delivery::{Delivery, PresenceChange, RoomId, RoomMessage, RoomRef, Stored, WorkerId};
 pub use hub::{
-    BroadcastError, HistoryPage, Hub, HubStats, Publish, PublishError, Published, RoomRate,
-    RoomSummary, Swept,
+    BroadcastError, HistoryPage, Hub, HubStats, Publish, PublishError, Published, RoomOrder,
+    RoomRate, RoomSummary, RoomsPage, Swept,
 };
 pub use inbox::{Full, Inbox};
 pub use member::{Member, MemberId, MemberPage};

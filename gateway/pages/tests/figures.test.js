@@ -6,75 +6,94 @@ import { scale } from "../chart.js";
 import { jsonText } from "../data_view.js";
 import {
   Figures,
-  SPAN_S,
   bytes,
   count,
   duration,
   inUnit,
-  isTrouble,
   micros,
   perSecond,
+  percent,
 } from "../figures.js";
 
-const stats = (values, pid = 1) => ({
-  pid,
-  start_unix_ms: 10 * pid,
-  counters: Object.fromEntries(
-    Object.entries(values).map(([name, value]) => {
-      const kind = name.endsWith("_total") ? "counter" : "gauge";
-      return [name, { kind, unit: "messages", help: "", value }];
-    }),
-  ),
-});
+const KINDS = { total: "counter", us: "histogram" };
+const counter = (name) => {
+  const kind = KINDS[name.split("_").at(-1)] ?? "gauge";
+  return { name, kind, unit: "messages", help: "", trouble: name.includes("errors") };
+};
 
-test("a rate is the growth between two snapshots, of counters only", () => {
+/** Figures after a hello and some samples: `[at_ms, { name: value }, { label: sessions }]`. */
+function after(...samples) {
   const figures = new Figures();
-  figures.take(stats({ a_total: 100, b_total: 1, sessions: 3 }), 1_000);
+  const names = Object.keys(samples[0][1]);
+  figures.greet({ counters: names.map(counter) });
+  for (const [at, values, listeners = {}] of samples) {
+    figures.take({
+      at_ms: at,
+      counters: names.map((name) => values[name]),
+      histograms: Object.fromEntries(
+        names.filter((name) => name.endsWith("_us")).map((name) => [name, { p50: 5, p99: 9 }]),
+      ),
+      per_worker: { a_total: [values.a_total, 0] },
+      blocks: Object.entries(listeners).map(([label, value]) => ({
+        kind: "listener",
+        label,
+        others: false,
+        figures: { b_total: value },
+      })),
+    });
+  }
+  return figures;
+}
+
+test("a rate is the growth between two samples, of what counts up only", () => {
+  const first = { a_total: 100, b_total: 1, sessions: 3, turn_us: 10 };
+  const figures = after([1_000, first]);
   assert.equal(figures.rate("a_total"), null);
-  figures.take(stats({ a_total: 150, b_total: 2, sessions: 9 }), 3_000);
-  assert.equal(figures.rate("a_total"), 25);
-  assert.equal(figures.rate("a_total", "b_total", "missing_total"), 25.5);
-  assert.equal(figures.rate("sessions"), null);
-  assert.equal(figures.value("sessions"), 9);
-  assert.equal(figures.value("missing"), null);
+  const second = { a_total: 150, b_total: 2, sessions: 9, turn_us: 30 };
+  const later = after([1_000, first], [3_000, second]);
+  assert.equal(later.rate("a_total"), 25);
+  assert.equal(later.rate("a_total", "b_total", "missing_total"), 25.5);
+  assert.equal(later.rate("sessions"), null);
+  assert.equal(later.value("sessions"), 9);
+  assert.equal(later.value("missing"), null);
+  assert.deepEqual([later.rate("turn_us"), later.rows.get("turn_us").p99], [10, 9]);
 });
 
-test("a gateway that restarted has no rate and leaves a hole", () => {
-  const figures = new Figures();
-  figures.take(stats({ a_total: 100 }), 1_000);
-  assert.equal(figures.take(stats({ a_total: 5 }, 2), 2_000).hole, true);
+test("listeners and workers have rates of their own", () => {
+  const figures = after(
+    [1_000, { a_total: 10 }, { web: 5, chat: 1 }],
+    [2_000, { a_total: 30 }, { web: 8, new: 4 }],
+  );
+  const rates = figures.blocks.map((block) => [block.label, block.rates.b_total]);
+  assert.deepEqual(rates, [
+    ["web", 3],
+    ["new", null],
+  ]);
+  assert.deepEqual(
+    figures.workers.map(({ figures: of, rates: by }) => [of.a_total, by.a_total]),
+    [
+      [30, 20],
+      [0, 0],
+    ],
+  );
+});
+
+test("another gateway's figures are not compared with the last one's", () => {
+  const figures = after([9_000, { a_total: 100 }]);
+  figures.greet({ counters: [counter("a_total")] });
+  figures.take({ at_ms: 10_000, counters: [5], histograms: {}, per_worker: {}, blocks: [] });
   assert.equal(figures.rate("a_total"), null);
-  assert.equal(figures.take(stats({ a_total: 6 }, 2), 3_000).hole, false);
-  assert.equal(figures.rate("a_total"), 1);
 });
 
-test("a series keeps its span and breaks where nothing was asked", () => {
-  const figures = new Figures();
-  for (let s = 0; s <= 2 * SPAN_S; s += 1) figures.record("x", s * 1000, [s]);
-  const series = figures.record("x", (2 * SPAN_S + 60) * 1000, [7]);
-  assert.ok(series.length <= SPAN_S + 5);
-  assert.ok(series[0].at >= (SPAN_S + 58) * 1000);
-  assert.deepEqual(series.at(-2).values, [null]);
-});
-
-test("trouble is told by name, and only once", () => {
-  for (const name of [
-    "hub_outbox_dropped_total",
-    "session_panics_total",
-    "ws_violations_total",
-    "session_close_slow_total",
-    "command_errors_json_total",
-    "hub_publishes_congested_total",
-  ])
-    assert.equal(isTrouble(name), true, name);
-  for (const name of [
-    "sessions_closed_total",
-    "hub_publishes_total",
-    "http_responses_client_error_total",
-    "session_close_protocol_error_total",
-    "wire_bytes_in_total",
-  ])
-    assert.equal(isTrouble(name), false, name);
+test("what went wrong last comes first", () => {
+  const figures = after(
+    [1_000, { a_total: 0, a_errors_total: 9, b_errors_total: 1 }],
+    [2_000, { a_total: 50, a_errors_total: 9, b_errors_total: 2 }],
+  );
+  assert.deepEqual(
+    figures.troubles().map((row) => row.name),
+    ["b_errors_total", "a_errors_total"],
+  );
 });
 
 test("numbers are said as people say them", () => {
@@ -93,6 +112,7 @@ test("numbers are said as people say them", () => {
     "1 h 1 min",
     "1 d 1 h",
   ]);
+  assert.deepEqual([0, 3.14, 99.6, null].map(percent), ["0.0 %", "3.1 %", "100 %", "–"]);
   assert.equal(inUnit(1_234_567, "messages"), "1,234,567");
   assert.equal(count(null), "–");
 });

@@ -7,11 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::terminal;
 use crate::config::Config;
-use crate::running::Gateway;
+use crate::running::{AdminPage, Gateway};
 
 /// Runs the gateway until SIGTERM or SIGINT; a second signal ends at once.
 #[derive(Debug, Args)]
@@ -21,7 +20,9 @@ Examples:
   roomwire serve --config roomwire.toml
   ROOMWIRE_LISTENER_HTTP_BIND=127.0.0.1:9000 roomwire serve
 
-ROOMWIRE_LOG sets what is logged, as in ROOMWIRE_LOG=debug; info is the default.")]
+ROOMWIRE_LOG sets what is logged, as in ROOMWIRE_LOG=debug; info is the default. SIGUSR1 adds
+debug while it runs, and takes it off again. Lines are for people on a terminal and JSON
+otherwise; ROOMWIRE_LOG_FORMAT=human or json chooses.")]
 pub(super) struct ServeArgs {
     /// The configuration, in TOML; without it the defaults, which listen on loopback only
     #[arg(long, value_name = "FILE")]
@@ -53,7 +54,8 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     if arguments.print_addresses {
         terminal::print(addresses(&gateway)?.as_bytes())?;
     }
-    terminal::tell(&greeting(&gateway));
+    let greeting = greeting(&gateway, std::io::stderr().is_terminal());
+    terminal::tell(&greeting);
     let drained = gateway.wait()?;
     if drained.cut > 0 {
         let plural = if drained.cut == 1 { " was" } else { "s were" };
@@ -69,15 +71,10 @@ const USUALLY_LOGGED: &str = "info,h2=error";
 
 fn log() -> anyhow::Result<()> {
     let wanted = std::env::var("ROOMWIRE_LOG").unwrap_or_else(|_| USUALLY_LOGGED.to_owned());
-    let filter = EnvFilter::builder()
-        .parse(&wanted)
-        .with_context(|| format!("ROOMWIRE_LOG={wanted} is not a filter such as info or debug"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
+    let format = std::env::var("ROOMWIRE_LOG_FORMAT").ok();
+    let format = crate::log::Format::choose(format.as_deref())
+        .context("ROOMWIRE_LOG_FORMAT is human, json or auto")?;
+    crate::log::install(&wanted, format).context("ROOMWIRE_LOG")
 }
 
 fn addresses(gateway: &Gateway) -> anyhow::Result<String> {
@@ -98,7 +95,7 @@ fn addresses(gateway: &Gateway) -> anyhow::Result<String> {
 }
 
 /// One line per listener, and what to try first.
-fn greeting(gateway: &Gateway) -> String {
+fn greeting(gateway: &Gateway, to_person: bool) -> String {
     let mut text = String::new();
     for bound in gateway.addresses() {
         let (protocol, name, handler) = (bound.protocol, &bound.name, bound.handler);
@@ -131,7 +128,21 @@ fn greeting(gateway: &Gateway) -> String {
     if !first.is_empty() {
         writeln!(text, "try first: {}", first.join(", or ")).unwrap_or(());
     }
+    if let Some(page) = gateway.admin_page() {
+        writeln!(text, "live figures: {}", admin_link(&page, to_person)).unwrap_or(());
+    }
     text
+}
+
+/// The link with its token is for people and for the first start: logs are read by many.
+fn admin_link(page: &AdminPage, to_person: bool) -> String {
+    match &page.token_file {
+        Some(file) if page.token.is_some() && !page.is_new && !to_person => {
+            let file = file.display();
+            format!("{} (its token is in {file})", page.url)
+        }
+        _ => page.link(),
+    }
 }
 
 /// The port of the first listener of this name or protocol.

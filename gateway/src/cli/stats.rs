@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use roomwire_metrics::{
-    Cleaned, GatewayState, ReadError, Reader, Snapshot, clean_pages, default_page_path,
+    Cleaned, GatewayState, ReadProblem, Reader, Snapshot, clean_pages, default_page_path,
     find_instances, remove_page, text,
 };
 
@@ -111,21 +111,27 @@ pub(super) fn run(arguments: &StatsArgs) -> anyhow::Result<ExitCode> {
 
 /// Opens a page, or says which gateways have one.
 pub(super) fn open(page: &Path) -> anyhow::Result<Reader> {
-    Reader::open(page)
-        .map_err(|error: ReadError| anyhow::Error::new(error))
-        .with_context(|| {
-            let others: Vec<String> = find_instances(Clock::unix_ms())
-                .into_iter()
-                .map(|(name, state)| format!("{name} ({})", state.as_str()))
-                .collect();
-            let others = match others.as_slice() {
-                [] => String::new(),
-                others => format!(", `--instance NAME` reads another: {}", others.join(", ")),
-            };
-            format!(
-                "no counters to read; is a gateway running? `roomwire serve` starts one{others}"
-            )
-        })
+    let error = match Reader::open(page) {
+        Ok(reader) => return Ok(reader),
+        Err(error) => error,
+    };
+    // What is wrong with a page that is there is said by the error alone.
+    let missing = matches!(error.problem, ReadProblem::NotFound);
+    let error = anyhow::Error::new(error);
+    if !missing {
+        return Err(error);
+    }
+    let others: Vec<String> = find_instances(Clock::unix_ms())
+        .into_iter()
+        .map(|(name, state)| format!("{name} ({})", state.as_str()))
+        .collect();
+    let others = match others.as_slice() {
+        [] => String::new(),
+        others => format!(", `--instance NAME` reads another: {}", others.join(", ")),
+    };
+    Err(error.context(format!(
+        "no counters to read; is a gateway running? `roomwire serve` starts one{others}"
+    )))
 }
 
 fn clean(page: Option<&Path>) -> anyhow::Result<ExitCode> {

@@ -28,7 +28,7 @@ pub struct GatewayConfig {
     /// Default "default".
     #[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))]
     pub instance: String,
-    /// Where development certificates are kept. Default `$XDG_DATA_HOME/roomwire`, else
+    /// Where development certificates and the admin token are kept. Default `$XDG_DATA_HOME/roomwire`, else
     /// `~/.local/share/roomwire`.
     pub data_dir: Option<PathBuf>,
     /// Whether counters are published in a file that other processes can map. Default true.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod acme;
+mod admin;
 mod check;
 mod describe;
 mod error;
@@ -43,6 +44,7 @@ use serde::Serialize;
 
 pub use accept::{AcceptConfig, ForwardedField, InvalidNetwork, Network, WhenFull};
 pub use acme::{AcmeConfig, Challenge};
+pub use admin::{AdminConfig, TokenPolicy};
 pub use error::ConfigError;
 use error::{Place, Problem};
 pub use exec::ExecConfig;
@@ -100,6 +102,8 @@ pub struct Config {
     pub uploads: UploadsConfig,
     /// Who issues certificates, and how names are proved.
     pub acme: AcmeConfig,
+    /// Who may use the admin page and the part of the API that is for operators.
+    pub admin: AdminConfig,
     /// Every bound of the gateway.
     pub limits: Limits,
 }
@@ -116,6 +120,7 @@ impl Default for Config {
             rate: RateConfig::default(),
             uploads: UploadsConfig::default(),
             acme: AcmeConfig::default(),
+            admin: AdminConfig::default(),
             limits: Limits::DEFAULT,
         }
     }
@@ -223,6 +228,7 @@ impl Config {
         visitor.table("rate", |visitor| self.rate.visit(visitor));
         visitor.table("uploads", |visitor| self.uploads.visit(visitor));
         visitor.table("acme", |visitor| self.acme.visit(visitor));
+        visitor.table("admin", |visitor| self.admin.visit(visitor));
         visitor.table("limits", |visitor| self.limits.visit(visitor));
     }
 }

@@ -24,6 +24,7 @@ use super::pipeline::version;
 use super::problem::Answer;
 use super::service::authority;
 use crate::lifecycle::Clock;
+use crate::session::ClientId;
 
 /// Lines that may wait for the thread. Chosen: a second of the fastest worker; 300 bytes for each.
 const MAX_WAITING: usize = 16_384;
@@ -102,14 +103,20 @@ impl AccessLog {
         if !number.is_multiple_of(sample) && !answer.status().is_server_error() {
             return;
         }
-        let line = line(&entry, request_id, answer, took_us);
+        let line = line(connection.session, &entry, request_id, answer, took_us);
         if self.lines.try_send(line).is_err() {
             connection.worker.count(Id::AccessLogDropped);
         }
     }
 }
 
-fn line(entry: &Entry, request_id: Option<&HeaderValue>, answer: &Answer, took_us: u64) -> Vec<u8> {
+fn line(
+    session: ClientId,
+    entry: &Entry,
+    request_id: Option<&HeaderValue>,
+    answer: &Answer,
+    took_us: u64,
+) -> Vec<u8> {
     let mut line = Vec::with_capacity(300);
     let mut text = |name: &str, value: &str| {
         line.extend_from_slice(if line.is_empty() { b"{\"" } else { b",\"" });
@@ -119,6 +126,7 @@ fn line(entry: &Entry, request_id: Option<&HeaderValue>, answer: &Answer, took_u
     };
     let shown = |value: &HeaderValue| cut(&String::from_utf8_lossy(value.as_bytes())).to_owned();
     text("peer", &entry.client.to_string());
+    text("client", &session.to_string());
     text("method", cut(entry.method.as_str()));
     text("host", &entry.host);
     text("path", &entry.path);

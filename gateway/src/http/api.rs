@@ -1,4 +1,4 @@
-//! The parts of the API that look: rooms, members, connections, counters.
+//! The parts of the API that look: members, counters. Lists of rooms and connections are in `listing.rs`.
 
 use std::time::Duration;
 
@@ -15,14 +15,10 @@ use super::problem::{Answer, Problem, json, with_type};
 use super::service::Call;
 use crate::lifecycle::Clock;
 use crate::session::{ClientId, CloseReason};
-use crate::worker::{ConnectionInfo, Control};
-
-/// Entries of a listing when none are asked for, and at the most.
-const LISTED: usize = 100;
-const MAX_LISTED: usize = 1000;
+use crate::worker::Control;
 
 /// How long other workers have to answer. Chosen: far more than a turn takes.
-const WORKER_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const WORKER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads the room's name from the path.
 pub(super) fn room_of(call: &Call) -> Result<&str, Problem> {
@@ -58,45 +54,6 @@ pub(super) fn limit_of(call: &Call, default: usize, max: usize) -> Result<usize,
         Problem::new(StatusCode::BAD_REQUEST, "bad_query", detail)
     })?;
     Ok(limit.min(max))
-}
-
-#[derive(Serialize)]
-struct RoomEntry<'a> {
-    room: &'a str,
-    epoch: String,
-    offset: u64,
-    members: usize,
-    watchers: usize,
-    history_messages: usize,
-    history_bytes: usize,
-}
-
-/// `GET /v1/rooms`
-pub(super) fn rooms(call: &Call) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Rooms<'a> {
-        rooms: Vec<RoomEntry<'a>>,
-        total: usize,
-    }
-    let limit = limit_of(call, LISTED, MAX_LISTED)?;
-    let hub = &call.connection.worker.shared.hub;
-    let summaries = hub.rooms(limit);
-    let rooms = summaries.iter().map(|room| RoomEntry {
-        room: &room.name,
-        epoch: room.epoch.to_string(),
-        offset: room.offset,
-        members: room.members,
-        watchers: room.watchers,
-        history_messages: room.history_messages,
-        history_bytes: room.history_bytes,
-    });
-    Ok(json(
-        StatusCode::OK,
-        &Rooms {
-            rooms: rooms.collect(),
-            total: hub.stats().rooms,
-        },
-    ))
 }
 
 #[derive(Serialize)]
@@ -138,40 +95,6 @@ pub(super) fn members(call: &Call) -> Result<Answer, Problem> {
 pub(super) fn unknown_room() -> Problem {
     let detail = "no such room: nobody is in it and it has no history";
     Problem::new(StatusCode::NOT_FOUND, "unknown_room", detail)
-}
-
-/// `GET /v1/connections`: what every worker lists, put together.
-pub(super) async fn connections(call: &Call) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Connections {
-        connections: Vec<ConnectionInfo>,
-    }
-    let limit = limit_of(call, LISTED, MAX_LISTED)?;
-    let shared = &call.connection.worker.shared;
-    let (answer, mut answers) = mpsc::channel(usize::from(shared.workers));
-    for worker in 0..shared.workers {
-        let control = Control::List {
-            limit,
-            answer: answer.clone(),
-        };
-        shared
-            .hub
-            .send(WorkerId(worker), control)
-            .map_err(|_| overloaded())?;
-    }
-    drop(answer);
-    let mut connections = Vec::new();
-    let all = async {
-        while let Some(part) = answers.recv().await {
-            connections.extend(part);
-        }
-    };
-    tokio::time::timeout(WORKER_PATIENCE, all)
-        .await
-        .map_err(|_| overloaded())?;
-    connections.sort_by(|a, b| (a.since_ms, &a.id).cmp(&(b.since_ms, &b.id)));
-    connections.truncate(limit);
-    Ok(json(StatusCode::OK, &Connections { connections }))
 }
 
 /// `DELETE /v1/connections/{id}`

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::admin::FigureStream;
 use super::compress::Compressed;
 use super::event_stream::EventStream;
 use super::files::FileBody;
@@ -153,6 +154,8 @@ pub(crate) enum ResponseBody {
     Trailed(Box<(Bytes, HeaderMap)>),
     /// Server-sent events, until the room, the peer or the gateway ends.
     Events(EventStream),
+    /// Figures for an admin page, until it or the gateway ends.
+    Figures(FigureStream),
 }
 
 impl ResponseBody {
@@ -189,6 +192,9 @@ impl Body for ResponseBody {
                 };
                 Poll::Ready(frame.map(Ok))
             }
+            Self::Figures(figures) => figures
+                .poll_next(cx)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(events) => events
                 .poll_next(cx)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
@@ -202,7 +208,7 @@ impl Body for ResponseBody {
             Self::File(file) => file.left() == 0,
             Self::Compressed(compressed) => compressed.is_over(),
             Self::Trailed(rest) => rest.0.is_empty() && rest.1.is_empty(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Figures(_) => false,
         }
     }
 
@@ -211,9 +217,11 @@ impl Body for ResponseBody {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => SizeHint::with_exact(file.left()),
             // Over HTTP/1.1 only what comes in chunks can have trailers.
-            Self::Unsaid | Self::Compressed(_) | Self::Trailed(_) | Self::Events(_) => {
-                SizeHint::default()
-            }
+            Self::Unsaid
+            | Self::Compressed(_)
+            | Self::Trailed(_)
+            | Self::Events(_)
+            | Self::Figures(_) => SizeHint::default(),
         }
     }
 }

@@ -46,6 +46,8 @@ const REFUSAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
+    /// The connection's own session.
+    pub(crate) session: ClientId,
     pub(crate) listener: u16,
     pub(crate) peer: SocketAddr,
     /// Whether it came over TLS.
@@ -102,7 +104,8 @@ impl Connection {
             self.worker.count(Id::HttpTimeouts);
         }
         self.ending.set(verdict.reason());
-        tracing::debug!(peer = %self.peer, ?verdict, "http connection ended");
+        let (client, peer) = (self.session, self.peer);
+        tracing::debug!(%client, %peer, ?verdict, "http connection ended");
     }
 }
 
@@ -123,7 +126,8 @@ pub(crate) async fn refuse_connection(door: &Door, mut stream: TcpStream, full: 
         }
     };
     let mut body = Vec::new();
-    problem::render(&mut body, 429, "Too Many Requests", detail, "rate_limited");
+    let title = "Too Many Requests";
+    problem::render(&mut body, 429, title, detail, "rate_limited");
     let mut answer = format!(
         "HTTP/1.1 429 Too Many Requests\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
          connection: close\r\nretry-after: {retry_s}\r\n",
@@ -286,6 +290,7 @@ pub(crate) async fn serve(
     };
     let connection = Rc::new(Connection {
         worker: Rc::clone(&worker),
+        session: id,
         listener,
         peer,
         secure,

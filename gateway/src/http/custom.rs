@@ -290,6 +290,8 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
         parameters,
     } = call;
     let (head, body) = request.into_parts();
+    let id = head.headers.get("x-request-id").cloned();
+    let failed = |error: &str| failed(&connection, event, error, id.as_ref());
     let body = Call::body_and_trailers(http::Request::new(body), &connection).await?;
     let request = Request::new(&head, parameters, body, &connection);
     let shared = &connection.worker.shared;
@@ -301,11 +303,7 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
     match gathered {
         Ok(gathered) => match gathered.answers_as::<Reply>().into_iter().next() {
             Some(reply) => Ok(reply.into_answer()),
-            None => Err(failed(
-                &connection,
-                event,
-                "it answered with something else than a Reply",
-            )),
+            None => Err(failed("it answered with something else than a Reply")),
         },
         Err(GatherError::AllRejected(errors)) if errors.is_empty() => Err(Problem::not_found()),
         Err(GatherError::TimedOut(_)) => {
@@ -320,12 +318,19 @@ pub(super) async fn answer(event: &str, call: Call) -> Result<Answer, Problem> {
                     .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
             )
         }
-        Err(error) => Err(failed(&connection, event, &error.to_string())),
+        Err(error) => Err(failed(&error.to_string())),
     }
 }
 
-fn failed(connection: &Connection, event: &str, error: &str) -> Problem {
-    tracing::error!(event, error, peer = %connection.peer, "a route failed");
+fn failed(
+    connection: &Connection,
+    event: &str,
+    error: &str,
+    request_id: Option<&HeaderValue>,
+) -> Problem {
+    let request_id = request_id.and_then(|id| id.to_str().ok());
+    let (client, peer) = (connection.session, connection.peer);
+    tracing::error!(event, error, %client, %peer, request_id, "a route failed");
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",

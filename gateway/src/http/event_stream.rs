@@ -118,7 +118,7 @@ impl Core {
             .map_err(|error| self.refuse(error))
     }
 
-    fn count_taken(&mut self, id: ClientId, bytes: usize) {
+    fn count_taken(&mut self, id: ClientId, bytes: usize, frames: u64) {
         let lane = Rc::clone(&self.lane);
         let Some(session) = self.find(id) else {
             return;
@@ -127,6 +127,7 @@ impl Core {
         let listener = session.listener;
         let block = self.listener_block(listener);
         lane.block_add(block, BlockId::ListenerBytesOut, bytes as u64);
+        lane.block_add(block, BlockId::ListenerFramesOut, frames);
     }
 
     /// Takes queued bytes of an event stream; `None` once it has ended and all is taken.
@@ -140,6 +141,7 @@ impl Core {
         if self.find(id).is_some() {
             self.resolve_gaps(id.slot());
         }
+        let mut frames = 0;
         let taken = self.find(id).map_or_else(Vec::new, |session| {
             let mut bytes = Vec::new();
             while bytes.len() < TAKEN_BYTES {
@@ -147,13 +149,15 @@ impl Core {
                     break;
                 };
                 bytes.extend_from_slice(frame.bytes());
+                frames += 1;
             }
             session.stalled_ms = None;
             bytes
         });
         if !taken.is_empty() {
             self.lane.add(Id::BytesOut, taken.len() as u64);
-            self.count_taken(id, taken.len());
+            self.lane.add(Id::FramesOut, frames);
+            self.count_taken(id, taken.len(), frames);
             return Poll::Ready(Some(taken.into()));
         }
         let mut side = side.borrow_mut();

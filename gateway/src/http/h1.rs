@@ -138,7 +138,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
             } else {
                 Id::HttpConnectionErrors
             });
-            tracing::debug!(peer = %connection.peer, %error, "http/1.1 connection failed");
+            tracing::debug!(client = %connection.session, %error, "http/1.1 connection failed");
         }
     }
 }

@@ -195,7 +195,7 @@ fn failed(connection: &Connection, error: &h2::Error, count: &Count) {
         Id::HttpBadRequests
     };
     connection.worker.count(id);
-    tracing::debug!(peer = %connection.peer, %error, "http/2 connection failed");
+    tracing::debug!(client = %connection.session, %error, "http/2 connection failed");
 }
 
 async fn answer(
@@ -239,7 +239,7 @@ pub(super) async fn finish(
 ) {
     let patience = connection.worker.shared.config.limits.write_timeout.get();
     if let Err(error) = send(response, reply, patience).await {
-        tracing::debug!(peer = %connection.peer, %error, "http/2 stream failed");
+        tracing::debug!(client = %connection.session, %error, "http/2 stream failed");
         if error.reason() == Some(Reason::CANCEL) {
             connection.worker.count(Id::Http2Stalled);
         }

@@ -5,6 +5,7 @@
 //! through the worker's core, like from any other session. Next file to read: `connection.rs`.
 
 mod access_log;
+mod admin;
 mod api;
 mod body;
 mod client;
@@ -19,6 +20,7 @@ mod h1;
 mod h2;
 mod health;
 mod linger;
+mod listing;
 mod message;
 mod origin;
 mod page;
@@ -37,6 +39,7 @@ pub(crate) use connection::{Version, detect, refuse_connection, serve, serve_con
 pub(crate) use custom::route_event;
 pub use custom::{Reply, Request};
 pub use emit::Json;
+pub(crate) use listing::Lists;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::Router;
 pub(crate) use router::Target;

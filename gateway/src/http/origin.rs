@@ -84,7 +84,8 @@ pub(crate) fn is_cross_site(headers: &HeaderMap, authority: Option<&str>) -> boo
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host's name, or address, is this machine's own.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.to_ascii_lowercase().ends_with(".localhost")

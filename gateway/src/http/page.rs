@@ -37,6 +37,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
         include_bytes!("../../pages/data_view.js"),
     ),
     ("dom.js", SCRIPT, include_bytes!("../../pages/dom.js")),
+    ("feed.js", SCRIPT, include_bytes!("../../pages/feed.js")),
     (
         "figures.js",
         SCRIPT,
@@ -61,6 +62,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
 
 static HOME: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../pages/index.html")));
 static ADMIN: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../pages/admin.html")));
+static TOKEN: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("../../pages/token.html")));
 
 /// A page, and what a client needs besides it. Answers carry it among their extensions.
 #[derive(Debug)]
@@ -113,6 +115,17 @@ pub(super) fn admin() -> Answer {
     html(&ADMIN)
 }
 
+/// `GET /admin` for who has not shown the token: a form that asks for it.
+pub(super) fn token() -> Answer {
+    let mut answer = html(&TOKEN);
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+        frame-ancestors 'none'; base-uri 'none'";
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
 fn html(page: &'static Page) -> Answer {
     let bytes = Bytes::from_static(page.html.as_bytes());
     let mut answer = with_type(StatusCode::OK, HTML, bytes);
@@ -160,7 +173,7 @@ mod tests {
 
     #[test]
     fn everything_that_the_pages_load_is_served() {
-        let pages = [home(), admin()].map(|page| match page.into_body() {
+        let pages = [home(), admin(), token()].map(|page| match page.into_body() {
             ResponseBody::Whole(bytes) => bytes,
             _ => panic!("a page is whole"),
         });

@@ -81,6 +81,8 @@ struct Seen {
     entry: Option<Entry>,
     /// How the client stands with its quotas.
     told: Told,
+    /// Method and path, while answers are logged at level `debug`.
+    named: Option<(Method, String)>,
 }
 
 /// Answers one request.
@@ -99,17 +101,21 @@ pub(crate) async fn respond(
     let (told, allowed) = client::count(connection, &request);
     let seen = Seen::of(connection, &mut request, told);
     if let Err(problem) = allowed {
-        return seen.finish(connection, problem.into_answer());
+        let answer = problem.into_answer_to(seen.request_id.as_ref());
+        return seen.finish(connection, answer);
     }
     let dispatched = AssertUnwindSafe(service::dispatch(connection, request));
     let answer = match dispatched.catch_unwind().await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(problem)) => problem.into_answer(),
+        Ok(Err(problem)) => problem.into_answer_to(seen.request_id.as_ref()),
         // The panic hook has written where; one request's fault is not the connection's.
         Err(_) => {
             worker.count(Id::HttpPanics);
+            let (client, id) = (connection.session, shown(seen.request_id.as_ref()));
+            tracing::error!(%client, request_id = id, "answering a request panicked");
             let detail = "this should not have happened; please report it";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_answer()
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+                .into_answer_to(seen.request_id.as_ref())
         }
     };
     seen.finish(connection, answer)
@@ -151,6 +157,8 @@ impl Seen {
             origin: origin.cloned(),
             preflight: asks && *request.method() == Method::OPTIONS,
             entry: entry.map(|_| Entry::of(connection, request)),
+            named: tracing::enabled!(tracing::Level::DEBUG)
+                .then(|| (request.method().clone(), request.uri().path().to_owned())),
             request_id,
             told,
         }
@@ -164,6 +172,11 @@ impl Seen {
             worker.lane.record(Id::HttpRequestMicros, took_us);
         }
         count_class(connection, answer.status());
+        if let Some((method, path)) = &self.named {
+            let (client, id) = (connection.session, shown(self.request_id.as_ref()));
+            let status = answer.status().as_u16();
+            tracing::debug!(%client, request_id = id, %method, path, status, took_us, "answered");
+        }
         set_static_fields(connection, answer.headers_mut());
         self.told.set(answer.headers_mut());
         if let Some(origin) = self.origin {
@@ -190,6 +203,13 @@ impl Seen {
         }
         answer
     }
+}
+
+/// A request's id in the log.
+fn shown(request_id: Option<&HeaderValue>) -> &str {
+    request_id
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// The request's own id where it is one that can be printed anywhere, else a new one, which the

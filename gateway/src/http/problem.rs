@@ -51,14 +51,21 @@ impl Problem {
     }
 
     pub(crate) fn into_answer(self) -> Answer {
+        self.into_answer_to(None)
+    }
+
+    /// The answer to the request of this id.
+    pub(crate) fn into_answer_to(self, request: Option<&HeaderValue>) -> Answer {
+        let request = request.and_then(|id| id.to_str().ok());
         let mut body = Vec::new();
         let title = self.status.canonical_reason().unwrap_or("Problem");
-        problem::render(
+        problem::render_to(
             &mut body,
             self.status.as_u16(),
             title,
             &self.detail,
             self.code,
+            request,
         );
         let mut answer = with_type(self.status, "application/problem+json", body);
         let headers = answer.headers_mut();

@@ -15,7 +15,8 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::router::{Match, Parameters, Target};
 use super::{
-    api, custom, emit, event_stream, files, health, message, origin, page, site, upgrade, upload,
+    admin, api, custom, emit, event_stream, files, health, listing, message, origin, page, site,
+    upgrade, upload,
 };
 use crate::config::Route;
 use crate::event::BoundAddress;
@@ -125,9 +126,15 @@ pub(super) async fn dispatch(
         Match::None => return Err(Problem::not_found()),
     };
     let reads = request.method().is_safe();
-    let opens = matches!(target, Target::WebSocket | Target::Echo);
+    let opens = matches!(
+        target,
+        Target::AdminFigures | Target::WebSocket | Target::Echo
+    );
     if !reads || opens {
         check_origin(connection, request.headers(), authority(&request))?;
+    }
+    if admin::is_guarded(&target) {
+        admin::check(connection, &request)?;
     }
     let request = custom::announce(connection, request);
     let call = Call {
@@ -136,24 +143,28 @@ pub(super) async fn dispatch(
         parameters,
     };
     match target {
-        Target::Admin => Ok(page::admin()),
+        Target::Admin => Ok(admin::page(&call)),
+        Target::AdminFigures => admin::figures(&call),
         Target::Asset => page::asset(call.parameter("file")),
         Target::CloseConnection => api::close_connection(&call).await,
-        Target::Connections => api::connections(&call).await,
+        Target::Connections => listing::connections(&call).await,
         Target::Custom(event) => custom::answer(&event, call).await,
+        Target::Drain => Ok(admin::drain(&call)),
         Target::Echo => upgrade::upgrade(call, upgrade::Handler::Echo),
         Target::Emit => emit::emit(call).await,
         Target::Events => event_stream::open(&call),
         Target::AcmeChallenge => api::acme_challenge(&call),
         Target::Health => Ok(health::health(&call)),
         Target::Home => Ok(page::home()),
+        Target::LogLevels => admin::log_levels(),
         Target::Members => api::members(&call),
         Target::Messages => message::read(&call).await,
         Target::Metrics => Ok(api::metrics(&call)),
         Target::OpenApi => Ok(page::openapi()),
         Target::Publish => message::publish(call).await,
         Target::Ready => Ok(health::ready(&call)),
-        Target::Rooms => api::rooms(&call),
+        Target::Rooms => listing::rooms(&call).await,
+        Target::SetLogLevels => admin::set_log_levels(call).await,
         Target::Static(prefix) => serve_file(&call, prefix).await,
         Target::Stats => Ok(api::stats(&call)),
         Target::Upload => upload::put(call).await,

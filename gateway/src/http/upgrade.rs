@@ -253,7 +253,7 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire,
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
-            tracing::debug!(peer = %connection.peer, %error, "upgrade failed");
+            tracing::debug!(client = %connection.session, %error, "upgrade failed");
             return;
         }
     };
@@ -266,7 +266,10 @@ async fn move_socket(connection: Rc<Connection>, upgrade: OnUpgrade, wire: Wire,
     };
     let new = NewSession::stream(stream, wire, connection.listener, peer, permit)
         .identified(connection.identity.clone());
-    connection.worker.with(|core| core.add(new));
+    let session = connection.worker.with(|core| core.add(new));
+    if let Some(session) = session {
+        tracing::debug!(client = %connection.session, %session, "became a websocket session");
+    }
 }
 
 /// The socket as it was before hyper had it, with what hyper read beyond the handshake.

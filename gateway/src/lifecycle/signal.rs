@@ -1,5 +1,5 @@
 //! What the operating system asks of the process: SIGTERM and SIGINT both mean "drain", SIGHUP means
-//! "read the certificates again".
+//! "read the certificates again", SIGUSR1 "log more", and the next one "no more".
 
 use std::io;
 
@@ -12,6 +12,8 @@ pub(crate) enum Asked {
     End(&'static str),
     /// To read certificates again.
     Reload,
+    /// To log what helps to find a fault, or no more.
+    Debug,
 }
 
 /// The signals, registered from construction on.
@@ -20,6 +22,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -33,6 +36,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -46,6 +50,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End("SIGTERM"),
             _ = self.interrupt.recv() => Asked::End("SIGINT"),
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user.recv() => Asked::Debug,
         }
     }
 }

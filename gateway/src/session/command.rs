@@ -43,7 +43,8 @@ impl Core {
             Ok(Envelope { id, command }) => self.obey(slot, id, command),
             Err(CommandError { id, code, message }) => {
                 self.lane.increment(counter_of(code));
-                tracing::debug!(slot, code = code.as_str(), %message, "refused a command");
+                let client = self.client(slot);
+                tracing::debug!(client, code = code.as_str(), %message, "refused a command");
                 self.say(slot, |out| event::error(out, id, code, &message));
             }
         }
@@ -101,7 +102,8 @@ impl Core {
         };
         if let Err(refusal) = done {
             self.lane.increment(counter_of(refusal.code));
-            tracing::debug!(slot, code = refusal.code.as_str(), "refused a command");
+            let client = self.client(slot);
+            tracing::debug!(client, code = refusal.code.as_str(), "refused a command");
             self.say_answer(slot, id, |out| {
                 event::error(out, id, refusal.code, &refusal.text)
             });

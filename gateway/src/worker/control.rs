@@ -22,11 +22,8 @@ pub(crate) enum Control {
     },
     /// Send one JSON text to a session in its own framing.
     Send { client: ClientId, json: Arc<[u8]> },
-    /// List sessions, at most `limit` of them.
-    List {
-        limit: usize,
-        answer: mpsc::Sender<Vec<ConnectionInfo>>,
-    },
+    /// List sessions.
+    List(Listing),
     /// A request to the members of a room.
     Ask(Arc<Ask>),
     /// A member's reply, to the worker that asked.
@@ -38,11 +35,33 @@ impl fmt::Debug for Control {
         f.write_str(match self {
             Self::Close { .. } => "Close",
             Self::Send { .. } => "Send",
-            Self::List { .. } => "List",
+            Self::List(_) => "List",
             Self::Ask(_) => "Ask",
             Self::Reply(_) => "Reply",
         })
     }
+}
+
+/// Sessions that one turn looks at for a listing. Chosen: they take about a millisecond.
+const MAX_LOOKED_AT: usize = 1000;
+
+/// Which sessions are to be listed.
+#[derive(Clone)]
+pub(crate) struct Listing {
+    /// What they have somewhere in their id, name, address, wire, listener or rooms; in lower case.
+    pub(crate) search: Arc<str>,
+    /// The first slot that is looked at.
+    pub(crate) from: usize,
+    pub(crate) limit: usize,
+    pub(crate) answer: mpsc::Sender<Listed>,
+}
+
+/// What a worker found in a part of its sessions.
+pub(crate) struct Listed {
+    pub(crate) worker: u16,
+    pub(crate) found: Vec<ConnectionInfo>,
+    /// The slot to go on from, if there is more to be looked at.
+    pub(crate) next: Option<usize>,
 }
 
 /// One session in a listing.
@@ -66,6 +85,16 @@ pub(crate) struct ConnectionInfo {
     pub(crate) since_ms: u64,
     /// Bytes waiting to be sent to it.
     pub(crate) queued_bytes: usize,
+}
+
+impl ConnectionInfo {
+    fn has(&self, search: &str) -> bool {
+        let name = self.name.as_deref().unwrap_or_default();
+        let fields = [&self.id, self.wire, &self.listener, &self.peer, name];
+        let rooms = self.rooms.iter().map(String::as_str);
+        let has = |field: &str| field.to_lowercase().contains(search);
+        search.is_empty() || fields.into_iter().chain(rooms).any(has)
+    }
 }
 
 /// A client's certificate in a listing.
@@ -110,21 +139,40 @@ impl Core {
                     self.say(client.slot(), |out| out.extend_from_slice(&json));
                 }
             }
-            Control::List { limit, answer } => {
-                let list = self.list(limit);
-                answer.try_send(list).unwrap_or_default();
+            Control::List(listing) => {
+                let listed = self.list(&listing);
+                // Whoever asked may be gone.
+                drop(listing.answer.try_send(listed));
             }
             Control::Ask(_) => debug_assert!(false, "requests come as broadcasts"),
             Control::Reply(reply) => self.take_reply(reply),
         }
     }
 
-    fn list(&self, limit: usize) -> Vec<ConnectionInfo> {
-        self.sessions
-            .iter()
-            .take(limit)
-            .map(|(slot, session)| self.describe(slot, session))
-            .collect()
+    /// Lists the next sessions, of a bounded part of them: a turn has other things to do.
+    fn list(&self, listing: &Listing) -> Listed {
+        let slots = self.sessions.capacity();
+        let end = listing.from.saturating_add(MAX_LOOKED_AT).min(slots);
+        let mut found = Vec::new();
+        let mut next = (end < slots).then_some(end);
+        for slot in listing.from..end {
+            let Some(session) = self.sessions.get(slot) else {
+                continue;
+            };
+            let info = self.describe(slot, session);
+            if info.has(&listing.search) {
+                found.push(info);
+            }
+            if found.len() >= listing.limit {
+                next = None;
+                break;
+            }
+        }
+        Listed {
+            worker: self.worker.0,
+            found,
+            next,
+        }
     }
 
     fn describe(&self, slot: usize, session: &Session) -> ConnectionInfo {

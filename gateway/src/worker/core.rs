@@ -239,6 +239,9 @@ impl Core {
             slot_waker,
             waker,
         });
+        if tracing::enabled!(Level::DEBUG) {
+            self.log_begin(slot, id);
+        }
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         self.lane.increment(Id::SessionsOpened);
         self.lane.gauge_add(Id::Sessions, 1);
@@ -248,6 +251,16 @@ impl Core {
             .block_gauge_add(block, BlockId::ListenerSessions, 1);
         self.emit_connection(slot);
         Some(id)
+    }
+
+    #[cold]
+    fn log_begin(&self, slot: u32, client: ClientId) {
+        if let Some(session) = self.sessions.get(slot as usize) {
+            let (peer, wire) = (session.peer, session.wire.name());
+            let listener = self.shared.listeners.get(usize::from(session.listener));
+            let listener = listener.map_or("", |listener| &*listener.name);
+            tracing::debug!(%client, %peer, wire, listener, "session began");
+        }
     }
 
     /// Takes the time for the turn, or for what a task does between two.
@@ -268,6 +281,15 @@ impl Core {
 
     pub(crate) fn session(&mut self, slot: u32) -> Option<&mut Session> {
         self.sessions.get_mut(slot as usize)
+    }
+
+    /// A session's id for the log; nothing, and for nothing, while nobody reads such lines.
+    pub(crate) fn client(&self, slot: u32) -> Option<String> {
+        if !tracing::enabled!(Level::DEBUG) {
+            return None;
+        }
+        let session = self.sessions.get(slot as usize)?;
+        Some(session.id.to_string())
     }
 
     /// The session with this id, if it is one of this worker's and still here.

@@ -38,7 +38,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::arena::{Arenas, Burst, Run, Slice};
-pub(crate) use self::control::{ConnectionInfo, Control};
+pub(crate) use self::control::{ConnectionInfo, Control, Listing};
 pub(crate) use self::core::{Core, NewSession, READ_BYTES};
 pub(crate) use self::flush::count_queue;
 pub(crate) use self::ready::{ReadyQueue, SlotWaker};

@@ -313,7 +313,12 @@ impl Core {
     pub(super) fn violated(&mut self, slot: u32, violation: Violation) {
         self.lane.increment(Id::WebsocketViolations);
         let reason = CloseReason::from_violation(violation.close_code());
-        tracing::debug!(slot, violation = violation.reason(), "websocket violation");
+        let client = self.client(slot);
+        tracing::debug!(
+            client,
+            violation = violation.reason(),
+            "websocket violation"
+        );
         self.end_websocket(slot, reason, violation.close_code(), violation.reason());
     }
 

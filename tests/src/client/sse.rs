@@ -18,7 +18,7 @@ pub struct ServerSent {
     pub id: String,
 }
 
-/// An open stream of one room.
+/// An open stream, of one room or of the gateway's figures.
 #[derive(Debug)]
 pub struct EventStream {
     /// Keeps the connection.
@@ -33,13 +33,17 @@ pub struct EventStream {
 impl EventStream {
     /// Opens a stream; `last` is what `EventSource` would send as `Last-Event-ID`. Once it is open
     /// whatever is published comes.
-    pub async fn open(mut http: Http, room: &str, last: Option<&str>) -> Self {
-        let path = format!("/v1/rooms/{room}/events");
+    pub async fn open(http: Http, room: &str, last: Option<&str>) -> Self {
+        Self::open_at(http, &format!("/v1/rooms/{room}/events"), last).await
+    }
+
+    /// Opens the stream at a path.
+    pub async fn open_at(mut http: Http, path: &str, last: Option<&str>) -> Self {
         let headers: Vec<_> = last
             .map(|last| ("last-event-id", last))
             .into_iter()
             .collect();
-        let (status, headers, body) = http.open(Method::GET, &path, &headers).await;
+        let (status, headers, body) = http.open(Method::GET, path, &headers).await;
         assert_eq!(status, 200);
         assert_eq!(headers["content-type"], "text/event-stream");
         Self {

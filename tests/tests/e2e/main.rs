@@ -10,8 +10,10 @@
 
 mod accept;
 mod acme;
+mod admin;
 mod api;
 mod crowd;
+mod dashboard;
 mod deflate;
 mod embedding;
 mod exec;

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use self::page::{HistoryPage, HubStats, RoomRate, RoomSummary, Swept};
+pub use self::page::{HistoryPage, HubStats, RoomOrder, RoomRate, RoomSummary, RoomsPage, Swept};
 pub use self::publish::{BroadcastError, Publish, PublishError, Published};
 use crate::delivery::{Delivery, WorkerId};
 use crate::directory::{Directory, DirectoryFull};

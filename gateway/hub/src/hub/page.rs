@@ -42,6 +42,24 @@ pub struct RoomSummary {
     pub history_bytes: usize,
 }
 
+/// Which rooms come first in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomOrder {
+    /// By name.
+    Name,
+    /// Those with most members, of equals those with most messages, then by name.
+    Members,
+}
+
+/// Some of the rooms that were looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// The first of them.
+    pub rooms: Vec<RoomSummary>,
+    /// How many there are.
+    pub total: usize,
+}
+
 /// Sums over the whole hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HubStats {
@@ -146,6 +164,31 @@ impl<M: Clone, C> Hub<M, C> {
             room.locked(|state| (!state.is_gone()).then(|| summary(room, state)))
         });
         summaries.take(limit).collect()
+    }
+
+    /// At most `limit` of the rooms that have `search` in their names, in upper or lower case. Walks
+    /// over all rooms.
+    #[must_use]
+    pub fn find_rooms(&self, search: &str, order: RoomOrder, limit: usize) -> RoomsPage {
+        let search = search.to_lowercase();
+        let rooms = self.directory.all();
+        let named = rooms.iter().filter(|room| {
+            search.is_empty() || room.identity.name.to_lowercase().contains(&search)
+        });
+        let summaries = named.filter_map(|room| {
+            room.locked(|state| (!state.is_gone()).then(|| summary(room, state)))
+        });
+        let mut rooms: Vec<RoomSummary> = summaries.collect();
+        let total = rooms.len();
+        match order {
+            RoomOrder::Name => rooms.sort_unstable_by(|a, b| a.name.cmp(&b.name)),
+            RoomOrder::Members => rooms.sort_unstable_by(|a, b| {
+                let (most, second) = ((b.members, b.offset), (a.members, a.offset));
+                most.cmp(&second).then_with(|| a.name.cmp(&b.name))
+            }),
+        }
+        rooms.truncate(limit);
+        RoomsPage { rooms, total }
     }
 
     /// Sums over the whole hub; a few relaxed loads.

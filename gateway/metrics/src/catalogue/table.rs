@@ -330,6 +330,12 @@ catalogue! {
         "Answers that were compressed.";
     counter CompressionsSkipped "http_compressions_skipped_total" Times Diag
         "Answers sent as they are because as many were being compressed as may be. Many: compress large files beforehand.";
+    gauge AdminViewers "admin_viewers" Streams Info
+        "Admin pages that look on. Near admin.max_viewers: raise it.";
+    counter AdminViewersRefused "admin_viewers_refused_total" Streams Info
+        "Admin pages that may not look on because admin.max_viewers did. Close some, or raise it.";
+    counter AdminRefused "admin_requests_refused_total" Requests Info
+        "Requests for what is for operators that did not show the admin token. Look at who asks, in the access log.";
     counter AccessLogDropped "http_access_log_lines_lost_total" Lines Info
         "Lines of the access log not written because its disk is too slow. Raise http.access_log_sample.";
     counter FilesWaited "http_file_waits_total" Times Diag
@@ -428,6 +434,8 @@ catalogue! {
         "Descriptors that the process may have open.";
     gauge UnlabelledBlocks "page_unlabelled" Times Info
         "Listeners and patterns of rooms.pattern that found no block of their own in the counter page and are counted together as other. Above 0: there are more than 32 of a kind.";
+    counter LogLinesLeftOut "log_lines_left_out_total" Lines Info
+        "Lines not logged because there were more than 100 of their kind in a second; the log says of which kind. Look at who causes them, or log less.";
     high InboxHigh "hub_inbox_high_water" Messages Diag
         "Most deliveries that ever waited in one worker's inbox. At three quarters of max_inbox publishers are paused; often there: a worker is overloaded.";
     histogram InboxDepth "hub_inbox_depth" Messages Diag

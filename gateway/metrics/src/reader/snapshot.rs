@@ -138,6 +138,45 @@ pub struct Row {
     pub histogram: Option<Histogram>,
 }
 
+/// Words in a counter's name that make its rise a reason to look.
+const TROUBLE: &[&str] = &[
+    "bad",
+    "congested",
+    "cut",
+    "dropped",
+    "error",
+    "errors",
+    "failed",
+    "internal",
+    "late",
+    "lost",
+    "panics",
+    "reset",
+    "refused",
+    "slow",
+    "timeout",
+    "timeouts",
+    "violation",
+    "violations",
+];
+
+/// Counters whose events others count as well, by what they were.
+const COUNTED_ELSEWHERE: &[&str] = &[
+    "http_responses_client_error_total",
+    "http_responses_server_error_total",
+    "session_close_protocol_error_total",
+    "tls_handshake_errors_total",
+];
+
+impl Row {
+    /// Whether a rise of this figure means that something went wrong.
+    pub fn is_trouble(&self) -> bool {
+        self.kind == Kind::Counter
+            && self.name.split('_').any(|word| TROUBLE.contains(&word))
+            && !COUNTED_ELSEWHERE.contains(&&*self.name)
+    }
+}
+
 impl Snapshot {
     /// A figure by its name.
     pub fn row(&self, name: &str) -> Option<&Row> {

@@ -3,7 +3,7 @@
 use roomwire_metrics::{BlockKind, BlockView, Kind, Row, Snapshot};
 
 use super::app::Tab;
-use super::watch::{Watch, is_trouble};
+use super::watch::Watch;
 
 /// How much a row wants to be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +69,7 @@ impl Table {
             Tab::Rooms => rooms(snapshot),
             Tab::Workers => workers(watch, snapshot),
             Tab::Latency => latency(watch, snapshot),
-            Tab::Errors => counters(watch, snapshot, |row| {
-                row.value > 0 && is_trouble(&row.name, row.kind)
-            }),
+            Tab::Errors => counters(watch, snapshot, |row| row.value > 0 && row.is_trouble()),
             Tab::All => counters(watch, snapshot, |row| row.kind != Kind::Histogram),
         }
     }
@@ -283,7 +281,7 @@ fn counters(watch: &Watch, snapshot: &Snapshot, wanted: impl Fn(&Row) -> bool) -
             Kind::Counter => watch.rate(&row.name),
             Kind::Gauge | Kind::High | Kind::Histogram => None,
         };
-        let is_trouble = is_trouble(&row.name, row.kind) && row.value > 0;
+        let is_trouble = row.is_trouble() && row.value > 0;
         let mood = match rises {
             Some(rate) if is_trouble && rate > 0.0 => Mood::Bad,
             _ if is_trouble => Mood::Past,

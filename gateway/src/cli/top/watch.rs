@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use roomwire_metrics::{BlockView, GatewayState, Histogram, Kind, Reader, Snapshot};
+use roomwire_metrics::{BlockView, GatewayState, Histogram, Reader, Snapshot};
 
 use crate::lifecycle::Clock;
 
@@ -209,7 +209,7 @@ impl Watch {
     /// Things per second that should not happen.
     pub(super) fn trouble_rate(&self) -> Option<f64> {
         let rows = &self.snapshot()?.rows;
-        let troubles = rows.iter().filter(|row| is_trouble(&row.name, row.kind));
+        let troubles = rows.iter().filter(|row| row.is_trouble());
         let rates: Vec<f64> = troubles.filter_map(|row| self.rate(&row.name)).collect();
         (!rates.is_empty()).then(|| rates.iter().sum())
     }
@@ -231,30 +231,4 @@ fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<f64> {
 )]
 fn whole(rate: Option<f64>) -> u64 {
     rate.map_or(0, |rate| rate.round() as u64)
-}
-
-/// Words in a counter's name that make it a reason to look.
-const TROUBLE: &[&str] = &[
-    "bad",
-    "congested",
-    "cut",
-    "dropped",
-    "error",
-    "errors",
-    "failed",
-    "internal",
-    "late",
-    "panics",
-    "reset",
-    "refused",
-    "slow",
-    "timeout",
-    "timeouts",
-    "violation",
-    "violations",
-];
-
-/// Whether a rise of this figure means that something went wrong.
-pub(super) fn is_trouble(name: &str, kind: Kind) -> bool {
-    kind == Kind::Counter && name.split('_').any(|word| TROUBLE.contains(&word))
 }

@@ -23,8 +23,9 @@ use super::setting::{Setting, Visitor, nearest};
 const PREFIX: &str = "ROOMWIRE_";
 
 /// The sections. Variables of ours that name none of them (`ROOMWIRE_LOG`) are not keys.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "acme",
+    "admin",
     "gateway",
     "listener",
     "rooms",

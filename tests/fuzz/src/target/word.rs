@@ -84,7 +84,7 @@ fn events(text: &str) {
 
 fn documents(text: &str) {
     let mut out = Vec::new();
-    problem::render(&mut out, 400, text, text, text);
+    problem::render_to(&mut out, 400, text, text, text, Some(text));
     let document: serde_json::Value = serde_json::from_slice(&out).expect("it is JSON");
     assert_eq!(document["detail"], text);
     let number = text
