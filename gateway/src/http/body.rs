@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub(crate) enum RequestBody {
         stream: h2::RecvStream,
         /// What `content-length` says is still to come; 0 where it says nothing.
         left: u64,
+        /// Raised when all of it was read, or it broke off.
+        ended: Option<Arc<AtomicBool>>,
     },
 }
 
@@ -61,10 +65,15 @@ impl RequestBody {
         Self::Http1(body)
     }
 
-    pub(crate) fn http2(stream: h2::RecvStream, length: u64) -> Self {
+    pub(crate) fn http2(
+        stream: h2::RecvStream,
+        length: u64,
+        ended: Option<Arc<AtomicBool>>,
+    ) -> Self {
         Self::Http2 {
             stream,
             left: length,
+            ended,
         }
     }
 
@@ -91,6 +100,12 @@ impl RequestBody {
     }
 }
 
+fn raise(flag: Option<&Arc<AtomicBool>>) {
+    if let Some(flag) = flag {
+        flag.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -102,18 +117,32 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Self::Http2 { stream, left } => match ready!(stream.poll_data(cx)) {
+            Self::Http2 {
+                stream,
+                left,
+                ended,
+            } => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
+                    if stream.is_end_stream() {
+                        raise(ended.as_ref());
+                    }
                     // Collected under a limit, so the window may open again at once.
                     stream.flow_control().release_capacity(data.len())?;
                     *left = left.saturating_sub(data.len() as u64);
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                None => match ready!(stream.poll_trailers(cx)) {
-                    Ok(trailers) => Poll::Ready(trailers.map(|it| Ok(Frame::trailers(it)))),
-                    Err(error) => Poll::Ready(Some(Err(error.into()))),
-                },
+                Some(Err(error)) => {
+                    raise(ended.as_ref());
+                    Poll::Ready(Some(Err(error.into())))
+                }
+                None => {
+                    let trailers = ready!(stream.poll_trailers(cx));
+                    raise(ended.as_ref());
+                    match trailers {
+                        Ok(trailers) => Poll::Ready(trailers.map(|it| Ok(Frame::trailers(it)))),
+                        Err(error) => Poll::Ready(Some(Err(error.into()))),
+                    }
+                }
             },
         }
     }

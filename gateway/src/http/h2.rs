@@ -1,14 +1,16 @@
 //! HTTP/2 by the h2 crate: requests become tasks, bodies keep to the peer's flow control.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use h2::server::{Builder, SendPushedResponse, SendResponse};
-use h2::{Reason, SendStream};
+use h2::{FlowControl, Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -200,7 +202,7 @@ fn failed(connection: &Connection, error: &h2::Error, count: &Count) {
 
 async fn answer(
     connection: Rc<Connection>,
-    request: Request<h2::RecvStream>,
+    mut request: Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
     answering: Answering,
 ) {
@@ -209,7 +211,11 @@ async fn answer(
     }
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let request = request.map(|stream| RequestBody::http2(stream, length.unwrap_or(0)));
+    let unread = Unread::of(request.body_mut());
+    let request = request.map(|stream| {
+        let ended = unread.as_ref().map(|unread| Arc::clone(&unread.ended));
+        RequestBody::http2(stream, length.unwrap_or(0), ended)
+    });
     let unasked = Unasked::of(&connection, &request);
     let response = tokio::select! {
         response = async {
@@ -229,6 +235,57 @@ async fn answer(
         unasked.send(&connection, page, &mut reply, &answering);
     }
     finish(&connection, response, &mut reply).await;
+    drop(answering);
+    if let Some(unread) = unread {
+        unread.linger(&mut reply).await;
+    }
+}
+
+/// Bodies at a time, for each worker, that are still looked at behind an answer that did not wait for
+/// them. Chosen: some 2 MiB.
+const MAX_LINGERING: usize = 1024;
+
+thread_local! {
+    static LINGERING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A request's body that had not ended when its head came. Behind an answer that does not wait for it
+/// the stream is kept for a moment, so that a client which is in the middle of sending gets the answer
+/// and not a reset (RFC 9113 §8.1), and what is malformed is told so.
+struct Unread {
+    ended: Arc<AtomicBool>,
+    /// Without it h2 would reset the stream once nobody reads from it.
+    _stream: FlowControl,
+}
+
+impl Unread {
+    fn of(stream: &mut RecvStream) -> Option<Self> {
+        if stream.is_end_stream() {
+            return None;
+        }
+        Some(Self {
+            ended: Arc::default(),
+            _stream: stream.flow_control().clone(),
+        })
+    }
+
+    async fn linger(self, reply: &mut SendResponse<Bytes>) {
+        if self.ended.load(Ordering::Relaxed) || LINGERING.get() >= MAX_LINGERING {
+            return;
+        }
+        LINGERING.set(LINGERING.get() + 1);
+        let _one = OneLingers;
+        let given_up = poll_fn(|cx| reply.poll_reset(cx));
+        drop(tokio::time::timeout(LINGER, given_up).await);
+    }
+}
+
+struct OneLingers;
+
+impl Drop for OneLingers {
+    fn drop(&mut self) {
+        LINGERING.set(LINGERING.get() - 1);
+    }
 }
 
 /// Sends an answer, or says that it broke off.

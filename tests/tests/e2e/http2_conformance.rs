@@ -224,6 +224,7 @@ fn cases() -> Vec<(&'static str, Vec<Vec<u8>>, Expected)> {
         ("§7 an unknown code in RST_STREAM", vec![post(1), rst(1, 0xff), f(PING, 0, 0, b"conforms")], Pong(*b"conforms")),
         // §8: requests.
         ("§8.1 trailers that end nothing", vec![post(1), f(HEADERS, EH, 1, &field("x", "y"))], Stream(PROTOCOL)),
+        ("§8.1 trailers that end nothing, behind an answer", vec![f(HEADERS, EH, 1, &fields("POST")), f(HEADERS, EH, 1, &field("x", "y"))], Stream(PROTOCOL)),
         ("§8.2.1 upper case", vec![with(&[("X-Test", "y")])], Stream(PROTOCOL)),
         ("§8.2.2 connection", vec![with(&[("connection", "keep-alive")])], Stream(PROTOCOL)),
         ("§8.2.2 transfer-encoding", vec![with(&[("transfer-encoding", "chunked")])], Stream(PROTOCOL)),

@@ -131,9 +131,10 @@ async fn a_flood_of_frames_ends_its_connection_with_a_word_and_a_counter() {
         ("http2_header_bombs_total", bomb()),
     ];
     let gateway = TestGateway::with(quick);
-    for tls in [false, true] {
+    // Over TLS the frames are the same, so some of them will do.
+    for (tls, floods) in [(false, &floods[..]), (true, &floods[3..5])] {
         let mut bystander = gateway.http2().await;
-        for (counter, flood) in &floods {
+        for (counter, flood) in floods {
             let counters = gateway.counters();
             let mut frames = gateway.frames(tls, &[]).await;
             frames.write(flood).await;
