@@ -469,7 +469,8 @@ fn a_listener_that_is_incomplete_or_impossible_is_refused() {
     );
     check(
         &format!("{}handler = 'http'", LISTENER.replace("tcp", "udp")),
-        "a listener for udp can have the handler \"rooms\", \"echo\" or \"discard\", not \"http\"",
+        "a listener for udp can have the handler \"rooms\", \"echo\", \"discard\" or \"proxy\", not \
+         \"http\"",
     );
     check(
         &format!("{}handler = 'rooms'", LISTENER.replace("tcp", "http")),

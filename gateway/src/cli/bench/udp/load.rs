@@ -132,8 +132,9 @@ impl Found {
     }
 }
 
+/// One peer: its socket, and what it has on its way.
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     socket: UdpSocket,
     state: UdpSocketState,
     tally: Tally,
@@ -164,21 +165,18 @@ pub(super) struct Load {
 impl Load {
     /// # Errors
     ///
-    /// When no socket can be had.
-    pub(super) fn new(plan: Plan, share: usize, clock: Arc<Clock>) -> io::Result<Self> {
+    /// When there is no epoll.
+    pub(super) fn new(plan: Plan, peers: Vec<Peer>, clock: Arc<Clock>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut peers = Vec::with_capacity(share);
-        for index in 0..share {
-            let peer = Peer::new(plan.address)?;
-            let data = EventData::new_u64(index as u64);
+        for (peer, index) in peers.iter().zip(0_u64..) {
+            let data = EventData::new_u64(index);
             epoll::add(&epoll, &peer.socket, data, EventFlags::IN | EventFlags::ET)?;
-            peers.push(peer);
         }
         let mut mark = [0; 4];
         aws_lc_rs::rand::fill(&mut mark).map_err(io::Error::other)?;
         let rate = plan
             .rate
-            .map(|rate| rate as f64 * share as f64 / plan.peers as f64);
+            .map(|rate| rate as f64 * peers.len() as f64 / plan.peers as f64);
         Ok(Self {
             plan,
             clock,
@@ -423,7 +421,10 @@ impl Found {
 }
 
 impl Peer {
-    fn new(address: SocketAddr) -> io::Result<Self> {
+    /// # Errors
+    ///
+    /// When no socket can be had.
+    pub(super) fn new(address: SocketAddr) -> io::Result<Self> {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
