@@ -101,6 +101,9 @@ fn what_is_printed_reads_back() {
         backlog = 7
         max_lifetime = '1h'
         proxy_protocol = ['10.0.0.0/8', '::1']
+        trusted_proxies = ['192.0.2.0/24']
+        forwarded = 'forwarded'
+        unknown_host = 'refuse'
         [listener.tls]
         min_version = '1.3'
         cipher_suites = ['TLS_AES_128_GCM_SHA256']
@@ -109,6 +112,15 @@ fn what_is_printed_reads_back() {
         [[listener.certificates]]
         certificate = 'd.pem'
         key = 'l.pem'
+        [[listener.hosts]]
+        names = ['example.com', '*.example.com']
+        routes = { '/' = { static = 'example' } }
+        [[listener]]
+        name = 'plain'
+        protocol = 'http'
+        bind = '[::1]:80'
+        redirect = 'secure'
+        redirect_port = 8443
         [[listener]]
         name = 'away'
         protocol = 'tcp'
@@ -132,9 +144,10 @@ fn what_is_printed_reads_back() {
     assert_eq!(config.listeners[0].certificates.len(), 1);
     assert_eq!(config.listeners[0].tls.min_version, TlsVersion::V13);
     assert_eq!(config.limits.max_message, ByteSize::bytes(100_000));
-    assert_eq!(config.listeners.len(), 4);
+    assert_eq!(config.listeners.len(), 5);
     assert_eq!(config.listeners[0].routes.len(), 4);
-    assert_eq!(config.listeners[1].proxy.fall, 1);
+    assert_eq!(config.listeners[0].hosts[0].routes.len(), 3);
+    assert_eq!(config.listeners[2].proxy.fall, 1);
     assert_eq!(read(&config.to_toml()), Ok(config));
 }
 
@@ -638,7 +651,43 @@ fn tls_and_routes_are_for_the_protocols_that_have_them() {
     );
     check(
         &format!("{LISTENER}routes = {{ '/x' = 'rooms' }}"),
-        "`routes` are for http and https, and with `detect` for tcp and tls; this listener is for tcp",
+        "`routes` are for http and https, and with `detect` for tcp and tls; this listener is for \
+         tcp",
+    );
+    let host = format!("{https}[[listener.hosts]]\n");
+    check(&host, "this host has no `names`");
+    check(
+        &format!("{host}names = ['a.example:80']"),
+        "`names` has names such as \"example.com\" or \"*.example.com\" and addresses, without a \
+         port, not \"a.example:80\"",
+    );
+    check(
+        &format!("{host}names = ['a.example', 'A.example']"),
+        "the name \"A.example\" is another host's already",
+    );
+    check(
+        &format!("{host}names = ['a.example']\nroutes = {{ '/metrics' = 'rooms' }}"),
+        "the gateway answers `/metrics` itself: choose another path",
+    );
+    check(
+        &format!("{host}name = 'a.example'"),
+        "unknown key `name` in [[listener.hosts]]; did you mean `names`?",
+    );
+    check(
+        &format!("{https}unknown_host = 'refuse'"),
+        "`unknown_host` refuses all names where there are no `hosts`",
+    );
+    check(
+        &format!("{https}redirect = 'web'"),
+        "`redirect` is for http, and this listener is for https",
+    );
+    check(
+        &format!("{https}redirect_port = 1"),
+        "`redirect_port` needs a `redirect` beside it",
+    );
+    check(
+        "[[listener]]\nname = 'a'\nprotocol = 'http'\nbind = '[::1]:1'\nredirect = 'b'",
+        "`redirect` is the name of a listener for https, which \"b\" is not",
     );
     check(
         &format!("{https}routes = {{ '/metrics' = 'rooms' }}"),

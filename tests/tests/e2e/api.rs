@@ -105,7 +105,10 @@ async fn pages_may_load_only_what_is_ours() {
 
 #[tokio::test]
 async fn what_the_description_lists_is_there() {
-    let gateway = TestGateway::start();
+    let uploads = tempfile::tempdir().unwrap();
+    let gateway = TestGateway::with(|config| {
+        config.uploads.directory = Some(uploads.path().to_owned());
+    });
     let mut client = gateway.lines().await;
     client.join("tea").await;
     let mut http = gateway.http1().await;
