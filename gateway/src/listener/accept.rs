@@ -257,8 +257,8 @@ impl Door {
     }
 }
 
-/// Whether accepting fails because something is used up, so that trying at once is in vain.
-fn is_exhaustion(error: &io::Error) -> bool {
+/// Whether a socket cannot be had because something is used up, so that trying at once is in vain.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     error

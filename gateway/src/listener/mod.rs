@@ -8,7 +8,7 @@ mod greet;
 mod handshake;
 mod open;
 
-pub(crate) use accept::{Door, accept};
+pub(crate) use accept::{Door, accept, is_exhaustion};
 pub(crate) use admission::{Admission, Full, Permit};
 pub use bind::BindError;
 pub(crate) use bind::{DatagramSocket, Sockets, StreamSocket, bind_all, keepalive};

@@ -20,7 +20,7 @@ use super::keeper::tell;
 use super::{Proxied, UpstreamPool};
 use crate::config::SendHeader;
 use crate::lifecycle::Phase;
-use crate::listener::{Door, Permit, keepalive};
+use crate::listener::{Door, Permit, is_exhaustion, keepalive};
 use crate::session::{CloseReason, Stream, Wire};
 use crate::worker::{NewSession, Worker};
 
@@ -109,6 +109,10 @@ async fn reach(
             }
             Ok(Err(error)) => {
                 worker.count(Id::ProxyConnectErrors);
+                if is_exhaustion(&error) {
+                    // We are out of descriptors, which is no fault of the upstream's.
+                    return Err(CloseReason::LimitReached);
+                }
                 reason = CloseReason::UpstreamFailed;
                 tracing::debug!(%error, "an upstream does not accept");
             }

@@ -53,8 +53,10 @@ struct Way {
     pipe: Option<Pipe>,
     /// The source sends no more.
     over: bool,
-    /// The sink was told so.
+    /// The sink was told so, or will be by the session's end.
     shut: bool,
+    /// The sink's own end has been passed on the other way.
+    drops_sink: bool,
     /// Since when the sink takes nothing of what waits for it.
     blocked_ms: Option<u64>,
 }
@@ -142,7 +144,11 @@ impl Core {
             now_ms: *now_ms,
             moved: 0,
         };
+        // Whose own end was passed on has nothing left to be read: dropping its socket ends it.
+        let drops = |sink: &Stream, back: &Way| back.shut && sink.ends_when_dropped();
+        up.drops_sink = drops(upstream, down);
         let upward = pump.transfer(client, upstream, up, Id::ProxyBytesUp);
+        down.drops_sink = drops(client, up);
         let downward = match upward {
             Ok(_) => pump.transfer(upstream, client, down, Id::ProxyBytesDown),
             Err(_) => Ok(Progress::Waits),
@@ -339,6 +345,9 @@ impl Pump<'_> {
     }
 
     fn pass_on_end(&mut self, sink: &mut Stream, way: &mut Way) -> Result<Progress, Broken> {
+        if way.drops_sink {
+            way.shut = true;
+        }
         if !way.shut {
             match Pin::new(sink).poll_shutdown(&mut self.cx) {
                 Poll::Ready(Ok(())) => way.shut = true,

@@ -284,6 +284,7 @@ async fn the_upstream_with_the_fewest_connections_gets_the_next() {
     listed(4).await;
     // Two have left the first one: the next two go there.
     let first = connect(&mut held).await;
+    listed(5).await;
     let other = connect(&mut held).await;
     assert_ne!(first, other, "equals have their turns");
     listed(6).await;
@@ -409,6 +410,9 @@ async fn a_proxied_session_is_listed_and_can_be_closed() {
     let gateway = proxy(&[at(&upstream)], |_| {});
     let mut client = client(&gateway).await;
     let mut server = accepted(&upstream).await;
+    // What has come through has a session.
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(read(&mut server, 1).await, b"x");
     let mut api = gateway.http1().await;
     let listed = api.get("/v1/connections").await.json();
     let session = listed["connections"]
