@@ -44,7 +44,7 @@ impl Core {
             Err(CommandError { id, code, message }) => {
                 self.lane.increment(counter_of(code));
                 let client = self.client(slot);
-                tracing::debug!(client, code = code.as_str(), %message, "refused a command");
+                tracing::debug!(client, code = code.as_str(), detail = %message, "refused a command");
                 self.say(slot, |out| event::error(out, id, code, &message));
             }
         }
