@@ -84,14 +84,20 @@ fn one_frame_more_than_the_limit_is_refused_whatever_comes_between() {
 
 #[test]
 fn an_empty_frame_counts_unless_it_ends_something() {
-    let empty = |kind, flags| frame(kind, flags, 1, &[]);
+    let on = |stream, kind, flags| frame(kind, flags, stream, &[]);
+    let empty = |kind, flags| on(1, kind, flags);
     check(
         &[
             empty(frame::DATA, 0),
             empty(frame::DATA, frame::END_STREAM),
-            empty(frame::DATA, 0),
+            on(3, frame::DATA, 0),
         ],
         Violation::Empty,
+    );
+    // Nothing may come where the stream has ended.
+    check(
+        &[empty(frame::DATA, frame::END_STREAM), empty(frame::DATA, 0)],
+        Violation::StreamClosed,
     );
     check(
         &[
@@ -191,8 +197,9 @@ fn whoever_is_sent_much_may_give_back_much() {
 #[test]
 fn streams_are_counted_once() {
     let mut inspector = new();
+    let begun = frame(frame::HEADERS, frame::END_HEADERS, 3, &[0x82, 0x84, 0x86]);
     let trailers = get(3);
-    let bytes = [get(1), get(3), trailers, get(7)].concat();
+    let bytes = [get(1), begun, trailers, get(7)].concat();
     assert_eq!(inspector.inspect(&bytes, 0, 0), Ok(()));
     assert_eq!(inspector.opened(), 3);
 }
