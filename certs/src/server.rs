@@ -166,6 +166,8 @@ pub fn server_config(
     // Tickets keep the state with the client: nothing grows here with the number of clients. The
     // cache of 256 sessions that rustls keeps besides is for TLS 1.2 clients without tickets.
     config.ticketer = ticketer;
+    // One for each connection is what clients that keep theirs alive use up.
+    config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
 }
 

@@ -65,4 +65,4 @@ macro_rules! run_to_completion {
     };
 }
 
-run_to_completion! { chat_room echo_everywhere http_app order_shop password_hash }
+run_to_completion! { chat_room echo_everywhere hello http_app order_shop password_hash }

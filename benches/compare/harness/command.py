@@ -9,8 +9,11 @@ import time
 from datetime import date
 from pathlib import Path
 
-from . import check, measure, place, rival, scenario, table
+from . import check, http, http_rival, measure, place, rival, scenario, table
 from .place import tell
+
+# Which servers there are, and what is asked of them.
+SUITES = {"websocket": (rival, scenario), "http": (http_rival, http)}
 
 EXAMPLES = """\
 examples:
@@ -18,8 +21,10 @@ examples:
   benches/compare/run                              three rounds of the usual scenarios
   benches/compare/run --rounds 9 --only roomwire,uws,epoll --uws ~/uws --scenarios echo,fanout
   benches/compare/run --scenarios slow             1,000 members and 50 that never read
+  benches/compare/run --suite http --realtime      HTTP and TLS, beside nginx, hyper and h2o
 
-Groups of scenarios: default, echo, fanout, checks, all. A server that cannot be installed is named and
+Groups of scenarios: default, echo, fanout, checks, all; of http: default, http1, https, h2, h2c,
+handshakes, idles. A server that cannot be installed is named and
 left out. Tables go to stdout, progress to stderr, and everything that was measured to --out.
 Exit codes: 0 measured, 1 nothing could be measured, 2 usage.
 """
@@ -28,33 +33,39 @@ Exit codes: 0 measured, 1 nothing could be measured, 2 usage.
 def arguments():
     parser = argparse.ArgumentParser(
         prog="benches/compare/run",
-        description="Compares Roomwire with other WebSocket servers.",
+        description="Compares Roomwire with other servers of WebSocket, or of HTTP.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words = lambda text: [word for word in text.split(",") if word]
     add = parser.add_argument
+    add("--suite", choices=list(SUITES), default="websocket", help="what is compared [websocket]")
     add("--rounds", type=int, default=3, metavar="N", help="of every scenario [3]")
     add("--seconds", type=float, default=3.0, metavar="S", help="of load in a measurement [3]")
-    add("--only", type=words, default=[], metavar="NAMES", help="servers: " + ",".join(rival.RIVALS))
+    add("--only", type=words, default=[], metavar="NAMES", help="servers; of http: " + ",".join(http_rival.RIVALS) + "; else: " + ",".join(rival.RIVALS))
     add("--scenarios", type=words, default=["default"], metavar="NAMES", help="or groups [default]")
     add("--quick", action="store_true", help="one round of half a second; figures mean nothing")
     add("--uws", type=Path, metavar="PATH", help="a server built from uws/server.cpp")
     add("--roomwire", type=Path, metavar="PATH", help="a gateway that is already built")
+    add("--embedded", type=Path, metavar="PATH", help="rust/embedded, already built")
+    add("--hyper", type=Path, metavar="PATH", help="rust/hyper, already built")
+    add("--realtime", action="store_true", help="http: nothing else runs meanwhile; needs root")
     add("--out", type=Path, metavar="FILE", help="where the results go [target/result.json]")
     add("--show", type=Path, metavar="FILE", help="only print the tables of results that were kept")
     args = parser.parse_args()
+    rivals, scenarios = (it for it in SUITES[args.suite])
     try:
-        args.scenarios = scenario.chosen(args.scenarios)
+        known = [*scenarios.COMPARED, *getattr(scenarios, "CHECKS", ())]
+        args.scenarios = scenario.chosen(args.scenarios, scenarios.GROUPS, known)
     except ValueError as error:
         parser.error(str(error))
     for name in args.only:
-        if name not in rival.RIVALS:
-            parser.error(f"there is no server {name}; there are {', '.join(rival.RIVALS)}")
+        if name not in rivals.RIVALS:
+            parser.error(f"there is no server {name}; there are {', '.join(rivals.RIVALS)}")
     if args.rounds < 1 or not 0.1 <= args.seconds <= 3600:
         parser.error("--rounds is at least 1, --seconds from 0.1 to 3600")
     if args.quick:
-        args.rounds, args.seconds = 1, 0.5
+        args.rounds, args.seconds = 1, 1.0 if args.suite == "http" else 0.5
     return args
 
 
@@ -63,7 +74,8 @@ class Comparison:
 
     def __init__(self, args):
         self.args = args
-        self.options = rival.Options(roomwire=args.roomwire, uws=args.uws)
+        self.options = rival.Options(args.roomwire, args.uws, args.embedded, args.hyper)
+        self.scenarios = SUITES[args.suite][1].COMPARED
         self.facts = place.machine()
         self.results = {}
         self.checks = {}
@@ -82,11 +94,11 @@ class Comparison:
             self.present = [it for it in self.present if it.name != "roomwire"]
 
     def measure_all(self):
-        names = [name for name in self.args.scenarios if name in scenario.COMPARED]
-        self.total = len(names) * len(self.present) * self.args.rounds
+        names = [name for name in self.args.scenarios if name in self.scenarios]
+        self.total = self.args.rounds * sum(len(self.servers(self.scenarios[it])) for it in names)
         for name in names:
-            it = scenario.COMPARED[name]
-            servers = [server for server in self.present if server.compresses or not it.deflate]
+            it = self.scenarios[name]
+            servers = self.servers(it)
             self.results[name] = {
                 "title": it.title,
                 "rivals": {server.name: {"title": server.title, "rounds": []} for server in servers},
@@ -97,17 +109,16 @@ class Comparison:
                 for server in servers[turn:] + servers[:turn]:
                     self.measure(it, server, number)
 
+    def servers(self, it):
+        """Those that can take part."""
+        return [server for server in self.present if server.compresses or not it.deflate]
+
     def measure(self, it, server, number):
         self.done += 1
         entry = self.results[it.name]["rivals"][server.name]
         record = {"round": number}
         try:
-            asked = {"deflate": True} if it.deflate else {}
-            with measure.serving(server, **asked) as (port, _):
-                report = measure.load(self.binary, server, port, it.path, self.options_of(it))
-            record["report"] = report
-            record["figure"] = measure.figure(it, report)
-            record["details"] = measure.details(it, report)
+            record.update(self.one(it, server))
             unit = "B" if it.unit == "connection" else "µs"
             said = f"{record['figure']:.3f} {unit} for each {it.unit}"
         except measure.Failure as failure:
@@ -116,6 +127,17 @@ class Comparison:
         entry["rounds"].append(record)
         of = f"round {number + 1} of {self.args.rounds}"
         tell(f"[{self.done}/{self.total}] {it.name}, {of}, {server.name}: {said}")
+
+    def one(self, it, server):
+        """A measurement: its figure, what stands beside it, and the whole report."""
+        asked = {"deflate": True} if it.deflate else {}
+        with measure.serving(server, **asked) as (port, _):
+            report = measure.load(self.binary, server, port, it.path, self.options_of(it))
+        return {
+            "report": report,
+            "figure": measure.figure(it, report),
+            "details": measure.details(it, report),
+        }
 
     def options_of(self, it):
         if "--duration" in it.load:
@@ -134,6 +156,7 @@ class Comparison:
 
     def everything(self):
         return {
+            "suite": self.args.suite,
             "date": date.today().isoformat(),
             "command": self.command(),
             "rounds": self.args.rounds,
@@ -157,24 +180,47 @@ class Comparison:
         for word in sys.argv[1:]:
             if hides_next:
                 word, hides_next = Path(word).name, False
-            elif word in ("--uws", "--roomwire", "--out"):
+            elif word in ("--uws", "--roomwire", "--embedded", "--hyper", "--out"):
                 hides_next = True
             words.append(word)
         return shlex.join(words)
 
 
+class HttpComparison(Comparison):
+    """The same for HTTP."""
+
+    gateway = None
+
+    def install(self):
+        names = list(self.args.only or http_rival.RIVALS)
+        self.present, self.missing = http_rival.install(names, self.options)
+
+    def servers(self, it):
+        return [server for server in self.present if it.source in server.sources]
+
+    def one(self, it, server):
+        with http.serving(server, it, self.args.realtime) as (port, pid):
+            return http.load(it, port, pid, self.args.seconds, self.args.realtime)
+
+
+def show(path):
+    kept = json.loads(path.read_text())
+    scenarios = SUITES[kept.get("suite", "websocket")][1].COMPARED
+    print(table.document(kept, scenarios))
+
+
 def main():
     args = arguments()
     if args.show is not None:
-        print(table.document(json.loads(args.show.read_text()), scenario.COMPARED))
+        show(args.show)
         return 0
     if len(os.sched_getaffinity(0)) < 2:
         tell("one core for the server and one for the load are needed")
         return 1
-    comparison = Comparison(args)
+    comparison = HttpComparison(args) if args.suite == "http" else Comparison(args)
     began = time.monotonic()
     comparison.install()
-    if comparison.gateway is None:
+    if args.suite == "websocket" and comparison.gateway is None:
         tell("without Roomwire there is no load generator: " + comparison.missing["roomwire"])
         return 1
     try:
@@ -183,6 +229,6 @@ def main():
     except KeyboardInterrupt:
         tell("interrupted; what was measured so far follows")
     comparison.write()
-    print(table.document(comparison.everything(), scenario.COMPARED))
+    print(table.document(comparison.everything(), comparison.scenarios))
     tell(f"{time.monotonic() - began:.0f} s")
     return 0

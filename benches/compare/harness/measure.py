@@ -27,11 +27,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def prepare(cores):
-    """In the child: its cores, and as many descriptors as it may have."""
+def prepare(cores, realtime=False):
+    """In the child: its cores, its class, and as many descriptors as it may have."""
 
     def call():
         os.sched_setaffinity(0, cores)
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

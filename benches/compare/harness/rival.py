@@ -24,6 +24,8 @@ class Options:
 
     roomwire: Path = None
     uws: Path = None
+    embedded: Path = None
+    hyper: Path = None
 
 
 @dataclass
@@ -62,22 +64,29 @@ def need(program, why):
 
 def build_roomwire(options):
     """The gateway that is measured, which is the load generator as well."""
-    binary = options.roomwire
-    if binary is None:
-        need("cargo", "it builds the gateway")
-        package = ["--release", "--locked", "-p", "roomwire"]
-        run("cargo build --release -p roomwire", "cargo", "build", *package, cwd=REPOSITORY)
-        metadata = subprocess.run(
-            ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        binary = Path(json.loads(metadata.stdout)["target_directory"]) / "release" / "roomwire"
+    binary = options.roomwire or build_ours("-p", "roomwire") / "roomwire"
     if not os.access(binary, os.X_OK):
         raise Missing(f"{binary} is no program")
     return binary.resolve()
+
+
+def build_roomwire_example(name):
+    return build_ours("-p", "roomwire-examples", "--example", name) / "examples" / name
+
+
+def build_ours(*what):
+    """Builds something of this repository, and gives where it lies."""
+    need("cargo", "it builds the gateway")
+    words = ["build", "--release", "--locked", *what]
+    run("cargo " + " ".join(words), "cargo", *words, cwd=REPOSITORY)
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(json.loads(metadata.stdout)["target_directory"]) / "release"
 
 
 CONFIGURATION = """\
@@ -246,16 +255,24 @@ def socketify(_options):
     )
 
 
+def build_rust(package):
+    need("cargo", "it builds the Rust servers")
+    manifest = HERE / "rust" / "Cargo.toml"
+    target = INSTALLED / "rust"
+    build = ["build", "--release", "--locked", "-p", package, "--manifest-path", manifest]
+    run(f"cargo build -p {package}", "cargo", *build, env={"CARGO_TARGET_DIR": str(target)})
+    return str(target / "release" / package)
+
+
+def version_in_lock(package):
+    lock = (HERE / "rust" / "Cargo.lock").read_text()
+    return lock.partition(f'name = "{package}"\nversion = "')[2].partition('"')[0]
+
+
 def rust(package, title, depends):
     def install(_options):
-        need("cargo", "it builds the Rust servers")
-        manifest = HERE / "rust" / "Cargo.toml"
-        target = INSTALLED / "rust"
-        build = ["build", "--release", "--locked", "-p", package, "--manifest-path", manifest]
-        run(f"cargo build -p {package}", "cargo", *build, env={"CARGO_TARGET_DIR": str(target)})
-        binary = str(target / "release" / package)
-        lock = (HERE / "rust" / "Cargo.lock").read_text()
-        version = lock.partition(f'name = "{depends}"\nversion = "')[2].partition('"')[0]
+        binary = build_rust(package)
+        version = version_in_lock(depends)
         name = package.removeprefix("compare-")
         command = lambda port, deflate=False: [binary, str(port)]
         return Rival(name=name, title=title, version=version, command=command)

@@ -14,8 +14,9 @@ class Scenario:
     # What the server's CPU is told for; for "connection" the figure is memory.
     unit: str
     deflate: bool = False
-    # At most so many times uWebSockets' figure; None where the target is no ratio.
+    # At most so many times the base's figure; None where the target is no ratio.
     target: float = None
+    base: str = "uws"
 
 
 def echo(size, connections, in_flight):
@@ -104,16 +105,18 @@ GROUPS = {
 }
 
 
-def chosen(words):
+def chosen(words, groups=None, known=None):
     """The names that words of the command line stand for; ValueError for one that is unknown."""
+    groups = GROUPS if groups is None else groups
+    known = [*COMPARED, *CHECKS] if known is None else known
     names = []
     for word in words:
-        if word in GROUPS:
-            found = GROUPS[word]
-        elif word in COMPARED or word in CHECKS:
+        if word in groups:
+            found = groups[word]
+        elif word in known:
             found = [word]
         else:
-            known = ", ".join([*GROUPS, *COMPARED, *CHECKS])
-            raise ValueError(f"there is no scenario {word}; there are {known}")
+            all_known = ", ".join([*groups, *known])
+            raise ValueError(f"there is no scenario {word}; there are {all_known}")
         names.extend(name for name in found if name not in names)
     return names

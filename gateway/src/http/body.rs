@@ -18,6 +18,9 @@ use super::compress::Compressed;
 use super::event_stream::EventStream;
 use super::files::FileBody;
 
+/// How long the rest of a body that is too large is waited for before it is refused.
+const REST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// A request's body over either version.
 pub(crate) enum RequestBody {
     /// There is none.
@@ -83,17 +86,26 @@ impl RequestBody {
         max: usize,
         patience: Duration,
     ) -> Result<(Bytes, HeaderMap), CollectError> {
+        if self.is_end_stream() && !matches!(self, Self::Http2 { .. }) {
+            return Ok((Bytes::new(), HeaderMap::new()));
+        }
         if self.size_hint().lower() > max as u64 {
             // Said beforehand: nothing is read, and a client that waits for 100 sends nothing.
             return Err(CollectError::TooLarge);
         }
-        let whole = Limited::new(self, max).collect();
+        let mut body = self;
+        let whole = Limited::new(&mut body, max).collect();
         match tokio::time::timeout(patience, whole).await {
             Ok(Ok(whole)) => {
                 let trailers = whole.trailers().cloned().unwrap_or_default();
                 Ok((whole.to_bytes(), trailers))
             }
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CollectError::TooLarge),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                // Where little is left, the connection can go on.
+                let rest = Limited::new(body, max).collect();
+                drop(tokio::time::timeout(REST_PATIENCE, rest).await);
+                Err(CollectError::TooLarge)
+            }
             Ok(Err(_)) => Err(CollectError::Failed),
             Err(_) => Err(CollectError::TimedOut),
         }

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use roomwire_certs::Identity;
 use roomwire_metrics::Id;
 use roomwire_protocols::problem;
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +31,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What tells the preface from every request of HTTP/1.1: nothing else has this method.
 const PREFACE_METHOD: &[u8] = b"PRI ";
+
+/// Bytes of a connection that are read before it is known what they are. Chosen: more than most heads have.
+const FIRST_READ: usize = 2048;
 
 /// What a frame of HTTP/2 begins with that is shorter than 64 KiB, and no request of HTTP/1.1.
 const FRAME_START: u8 = 0;
@@ -59,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) permit: RefCell<Option<Permit>>,
     /// How the connection's session will have ended: by an upgrade, once one was granted.
     pub(crate) ending: Cell<CloseReason>,
+    /// Which host the last request was for that might be served; it was looked at.
+    pub(crate) host: RefCell<SmallVec<[u8; 24]>>,
 }
 
 impl Connection {
@@ -231,24 +237,24 @@ pub(crate) async fn detect(
     mut stream: Stream,
     deadline: Instant,
 ) -> io::Result<Option<(Stream, Version)>> {
-    let mut first = BytesMut::with_capacity(PREFACE.len());
+    // Almost everybody's first request comes whole, and is then looked at whole.
+    let mut first = BytesMut::with_capacity(FIRST_READ);
     let version = loop {
         if first.first() == Some(&FRAME_START) {
             break Version::Http1;
         }
+        if first.starts_with(PREFACE) {
+            break Version::Http2;
+        }
         if !PREFACE.starts_with(&first) {
             break Version::Http1;
         }
-        if first.len() == PREFACE.len() {
-            break Version::Http2;
-        }
-        let left = PREFACE.len() - first.len();
-        let mut more = [0; PREFACE.len()];
-        match timeout_at(deadline, stream.read(&mut more[..left])).await {
-            Ok(read) => match read? {
-                0 => return Ok(None),
-                read => first.extend_from_slice(&more[..read]),
-            },
+        match timeout_at(deadline, stream.read_buf(&mut first)).await {
+            Ok(read) => {
+                if read? == 0 {
+                    return Ok(None);
+                }
+            }
             // Whoever got this far hears why it ends.
             Err(_) if first.starts_with(PREFACE_METHOD) => break Version::Http1,
             Err(elapsed) => return Err(elapsed.into()),
@@ -298,6 +304,7 @@ pub(crate) async fn serve(
         side,
         permit: RefCell::new(Some(permit)),
         ending: Cell::new(CloseReason::Ended),
+        host: RefCell::default(),
     });
     let _session = SessionGuard {
         connection: Rc::clone(&connection),

@@ -1,4 +1,5 @@
-//! HTTP/1.1 by hyper, behind a screen that is stricter than it is.
+//! HTTP/1.1: directly as long as it is simple (`direct.rs`), then by hyper, behind a screen that is
+//! stricter than it is.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use roomwire_protocols::http1 as wire;
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
+use super::direct::{self, Rest};
 use super::pipeline::{refuse, respond};
 use super::screened::{Refusal, Screen, Screened};
 use super::watch::{Answering, Verdict, Watch};
@@ -61,19 +63,33 @@ impl Body for Watched {
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case the request in progress is the last.
-pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
+pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let limits = &connection.worker.shared.config.limits;
     let watch = Watch::http1(limits);
+    stream.report_to(Some(watch.activity()));
+    let rest = direct::serve(connection, stream, &watch, bounds(limits)).await;
+    if let Some(rest) = rest {
+        Box::pin(serve_with_hyper(connection, rest, &watch)).await;
+    }
+}
+
+async fn serve_with_hyper(connection: &Rc<Connection>, rest: Rest, watch: &Watch) {
+    let limits = &connection.worker.shared.config.limits;
+    let begun = Cell::new(rest.first);
     let screen = Arc::new(Screen::default());
     let requests = Cell::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         let connection = Rc::clone(connection);
         let answering = watch.begin();
         let refusal = screen.refusal_of(requests.replace(requests.get() + 1));
+        let begun = begun.take();
         // hyper keeps room for this future as long as the connection lasts: boxed, only as long as
         // the request does. The same goes for the connection's own phases in `connection.rs`.
         Box::pin(async move {
-            let answer = answer(&connection, request, refusal).await;
+            let answer = match begun {
+                Some(begun) => begun.await,
+                None => answer(&connection, request, refusal).await,
+            };
             Ok::<_, Infallible>(answer.map(|body| Watched {
                 body,
                 _answering: answering,
@@ -82,7 +98,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, stream: Stream) {
     });
     let max_header = limits.max_header.as_usize();
     let screened = Screened::new(
-        stream,
+        rest.stream,
         bounds(limits),
         Arc::clone(&screen),
         watch.activity(),

@@ -1,12 +1,15 @@
-//! HTTP/2 by the h2 crate: requests become tasks, bodies keep to the peer's flow control.
+//! HTTP/2 by the h2 crate: what is at hand is answered at once and written together, other requests
+//! become tasks, and bodies keep to the peer's flow control.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendPushedResponse, SendResponse};
@@ -22,14 +25,14 @@ use roomwire_protocols::http2::{Limits, Violation};
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
+use super::cork::{Cork, Corked, cork};
 use super::counted::{Count, Counted};
 use super::linger::LINGER;
-use super::pipeline::{refuse, respond};
+use super::pipeline::{date, refuse, respond};
 use super::problem::Problem;
 use super::unasked::Unasked;
 use super::watch::{Answering, FAREWELL, Verdict, Watch};
 use crate::config::{self, ByteSize, Config, Http2Config};
-use crate::lifecycle::Clock;
 use crate::session::Stream;
 
 /// Bytes h2 keeps per stream that the peer has not taken yet.
@@ -44,8 +47,58 @@ const FIELD_OVERHEAD: usize = 32;
 /// Bytes of body sent without asking for flow-control capacity again.
 const CHUNK: usize = 16 * 1024;
 
-/// A connection as h2 drives it.
-type Served = h2::server::Connection<Counted, Bytes>;
+/// A connection as h2 drives it, and what it wrote meanwhile.
+struct Served {
+    connection: h2::server::Connection<Corked<Counted>, Bytes>,
+    cork: Cork<Counted>,
+    /// Requests taken before any is answered.
+    most: usize,
+}
+
+/// A request that has come.
+type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// What came of letting h2 read and write.
+enum Came {
+    Requests,
+    End,
+    Failed(h2::Error),
+    /// What h2 wrote could not be sent.
+    Lost(io::Error),
+}
+
+impl Served {
+    /// Lets h2 read and write, and takes the requests that came, so that all are answered before h2
+    /// writes again. Once there are none, what h2 wrote is sent.
+    fn poll_requests(&mut self, requests: &mut Vec<Asked>, cx: &mut Context<'_>) -> Poll<Came> {
+        let end = loop {
+            if requests.len() >= self.most {
+                return Poll::Ready(Came::Requests);
+            }
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok(request))) => requests.push(request),
+                Poll::Ready(Some(Err(error))) => break Poll::Ready(Came::Failed(error)),
+                Poll::Ready(None) => break Poll::Ready(Came::End),
+                Poll::Pending if requests.is_empty() => break Poll::Pending,
+                Poll::Pending => return Poll::Ready(Came::Requests),
+            }
+        };
+        match self.cork.poll_send(cx) {
+            // Why h2 gave up says more.
+            Poll::Ready(Err(error)) if end.is_pending() => Poll::Ready(Came::Lost(error)),
+            Poll::Ready(_) | Poll::Pending => end,
+        }
+    }
+
+    async fn requests(&mut self, requests: &mut Vec<Asked>) -> Came {
+        poll_fn(|cx| self.poll_requests(requests, cx)).await
+    }
+
+    /// Lets the connection come to its end; requests that come now are not looked at.
+    async fn finish(&mut self) {
+        while matches!(self.requests(&mut Vec::new()).await, Came::Requests) {}
+    }
+}
 
 /// Serves requests until the connection ends, is closed from elsewhere, or the gateway drains, in
 /// which case GOAWAY is sent and the streams are finished.
@@ -57,30 +110,44 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
     let count = Rc::new(Count::default());
     let bounds = bounds(&config.http2);
     let stream = Counted::new(stream, bounds, worker.shared.clock, Rc::clone(&count));
-    let handshake = builder(config).handshake::<_, Bytes>(stream);
+    let (stream, cork) = cork(stream);
+    let mut shaking = pin!(builder(config).handshake::<_, Bytes>(stream));
+    let handshake = poll_fn(|cx| {
+        let shaken = shaking.as_mut().poll(cx);
+        // Where this fails, reading does.
+        drop(cork.poll_send(cx));
+        shaken
+    });
     let handshake = tokio::time::timeout(config.limits.handshake_timeout.get(), handshake);
-    let mut served = match handshake.await {
-        Ok(Ok(served)) => served,
+    let shaken = match handshake.await {
+        Ok(Ok(shaken)) => shaken,
         Ok(Err(error)) => return failed(connection, &error, &count),
         Err(_) => {
             worker.count(Id::HttpTimeouts);
             return;
         }
     };
+    let mut served = Served {
+        connection: shaken,
+        cork,
+        most: config.http2.max_streams,
+    };
+    let mut requests = Vec::new();
     let mut begun = 0;
     let mut drained = pin!(connection.drained());
     let mut verdict = pin!(watch.verdict());
     let mut draining = false;
     loop {
-        let request = tokio::select! {
-            request = served.accept() => request,
+        let came = tokio::select! {
+            biased;
+            came = served.requests(&mut requests) => came,
             violation = poll_fn(|cx| count.poll_violation(cx)) => {
                 return break_off(connection, served, violation).await;
             }
             () = drained.as_mut(), if !draining => {
                 draining = true;
                 watch.drain();
-                served.graceful_shutdown();
+                served.connection.graceful_shutdown();
                 continue;
             }
             verdict = verdict.as_mut() => {
@@ -92,18 +159,27 @@ pub(super) async fn serve(connection: &Rc<Connection>, mut stream: Stream) {
             }
             _ = connection.closed() => break,
         };
-        match request {
-            None => break,
-            Some(Err(error)) => {
+        for (request, reply) in requests.drain(..) {
+            begun += 1;
+            let answering = watch.begin();
+            let mut answer = Box::pin(answer(Rc::clone(connection), request, reply, answering));
+            // Most answers are at hand; the others are made by tasks.
+            let answered = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+            if answered.is_pending() {
+                worker.scope.spawn("http/2 stream", answer);
+            }
+        }
+        match came {
+            Came::Requests => {}
+            Came::End => break,
+            Came::Failed(error) => {
                 failed(connection, &error, &count);
                 break;
             }
-            Some(Ok((request, reply))) => {
-                begun += 1;
-                let (connection, answering) = (Rc::clone(connection), watch.begin());
-                worker.scope.spawn("http/2 stream", async move {
-                    answer(connection, request, reply, answering).await;
-                });
+            Came::Lost(error) => {
+                worker.count(Id::HttpConnectionErrors);
+                tracing::debug!(peer = %connection.peer, %error, "http/2 connection failed");
+                break;
             }
         }
     }
@@ -150,9 +226,9 @@ fn bounds(config: &Http2Config) -> Limits {
 
 /// Tells the peer that no more is taken, so that it knows a request on its way was not looked at.
 async fn go_away(mut served: Served) {
-    served.graceful_shutdown();
-    // Accepting is what drives the connection; what comes now is refused by it.
-    drop(tokio::time::timeout(FAREWELL, served.accept()).await);
+    served.connection.graceful_shutdown();
+    // What comes now is refused by it.
+    drop(tokio::time::timeout(FAREWELL, served.requests(&mut Vec::new())).await);
 }
 
 /// Ends a connection whose peer only makes work, and says so.
@@ -170,9 +246,8 @@ async fn break_off(connection: &Connection, mut served: Served, violation: Viola
     };
     connection.worker.count(counter);
     tracing::debug!(peer = %connection.peer, ?violation, "http/2 connection broken off");
-    served.abrupt_shutdown(reason);
-    let over = async { while served.accept().await.is_some() {} };
-    drop(tokio::time::timeout(FAREWELL + LINGER, over).await);
+    served.connection.abrupt_shutdown(reason);
+    drop(tokio::time::timeout(FAREWELL + LINGER, served.finish()).await);
 }
 
 /// What h2 says in a GOAWAY for what one of its own bounds forbids.
@@ -218,6 +293,7 @@ async fn answer(
     });
     let unasked = Unasked::of(&connection, &request);
     let response = tokio::select! {
+        biased;
         response = async {
             match check(request.uri(), request.headers(), &connection.worker.shared.config.limits) {
                 Ok(()) => respond(&connection, request).await,
@@ -329,26 +405,6 @@ fn check(uri: &Uri, headers: &HeaderMap, limits: &config::Limits) -> Result<(), 
     Err(Problem::new(status, code, violation.reason()))
 }
 
-/// The date, made once a second.
-fn date() -> HeaderValue {
-    thread_local! {
-        static MADE: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
-    }
-    let second = Clock::unix_ms() / 1000;
-    MADE.with_borrow_mut(|(made, date)| {
-        if *made != second {
-            *date = None;
-            *made = second;
-        }
-        let make = || {
-            let now = UNIX_EPOCH + Duration::from_secs(second);
-            let text = httpdate::fmt_http_date(now);
-            HeaderValue::try_from(text).expect("a date is letters, digits and punctuation")
-        };
-        date.get_or_insert_with(make).clone()
-    })
-}
-
 /// What takes an answer: a request, or one that was promised.
 pub(super) trait Respond {
     fn send_response(
@@ -416,6 +472,7 @@ pub(super) async fn send(
     }
     loop {
         let frame = tokio::select! {
+            biased;
             frame = body.frame() => frame,
             reset = poll_fn(|cx| stream.poll_reset(cx)) => {
                 reset?;
@@ -454,14 +511,19 @@ async fn send_data(
     patience: Duration,
 ) -> Result<(), h2::Error> {
     while !data.is_empty() {
-        stream.reserve_capacity(data.len().min(CHUNK));
-        let window = poll_fn(|cx| stream.poll_capacity(cx));
-        let capacity = match tokio::time::timeout(patience, window).await {
-            Ok(Some(capacity)) => capacity?,
-            // The stream was reset by the peer.
-            Ok(None) => return Ok(()),
-            // Its window stayed shut: this stream ends, the others go on.
-            Err(_) => return Err(Reason::CANCEL.into()),
+        let wanted = data.len().min(CHUNK);
+        stream.reserve_capacity(wanted);
+        let capacity = if stream.capacity() >= wanted {
+            wanted
+        } else {
+            let window = poll_fn(|cx| stream.poll_capacity(cx));
+            match tokio::time::timeout(patience, window).await {
+                Ok(Some(capacity)) => capacity?,
+                // The stream was reset by the peer.
+                Ok(None) => return Ok(()),
+                // Its window stayed shut: this stream ends, the others go on.
+                Err(_) => return Err(Reason::CANCEL.into()),
+            }
         };
         let piece = data.split_to(capacity.min(data.len()));
         let end = last && data.is_empty();

@@ -88,8 +88,8 @@ pub(crate) fn is_cross_site(headers: &HeaderMap, authority: Option<&str>) -> boo
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || host.to_ascii_lowercase().ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || host.to_ascii_lowercase().ends_with(".localhost")
 }
 
 #[cfg(test)]

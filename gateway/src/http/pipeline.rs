@@ -5,10 +5,12 @@
 //! future and the body in types of its own, wants them `Send` and static, and knows nothing of a worker
 //! and its counters; what these few do fits one screen. Next file to read: `service.rs`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -23,6 +25,7 @@ use super::connection::Connection;
 use super::problem::{Answer, Problem};
 use super::{origin, service};
 use crate::config::Config;
+use crate::lifecycle::Clock;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -227,8 +230,14 @@ fn request_id(connection: &Connection, request: &mut Request<RequestBody>) -> He
     let run = connection.worker.shared.first_generation;
     // Two connections of one peer are of two workers, or follow each other with other numbers.
     let port = connection.peer.port();
-    let id = format!("{run:08x}-{port:x}-{number:x}");
-    let id = HeaderValue::try_from(id).expect("hexadecimal digits are a header's value");
+    let mut id = Vec::with_capacity(32);
+    push_hex(&mut id, u64::from(run), 8);
+    id.push(b'-');
+    push_hex(&mut id, u64::from(port), 1);
+    id.push(b'-');
+    push_hex(&mut id, number, 1);
+    let id = HeaderValue::from_maybe_shared(Bytes::from(id));
+    let id = id.expect("hexadecimal digits are a header's value");
     request.headers_mut().insert(REQUEST_ID, id.clone());
     id
 }
@@ -237,6 +246,15 @@ fn request_id(connection: &Connection, request: &mut Request<RequestBody>) -> He
 /// TLS holds from how well it compresses (BREACH). A page that may read answers has no need to.
 fn may_be_guessed(connection: &Connection, request: &Request<RequestBody>) -> bool {
     connection.secure && origin::is_cross_site(request.headers(), service::authority(request))
+}
+
+/// Appends a number, with zeros before it where it has fewer digits.
+fn push_hex(text: &mut Vec<u8>, number: u64, least: u32) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(least);
+    for at in (0..digits).rev() {
+        let digit = number.checked_shr(at * 4).unwrap_or(0) & 0xf;
+        text.push(b"0123456789abcdef"[usize::try_from(digit).unwrap_or(0)]);
+    }
 }
 
 fn count_class(connection: &Connection, status: StatusCode) {
@@ -300,4 +318,25 @@ pub(super) fn version(version: Version) -> &'static str {
         Version::HTTP_10 => "1.0",
         _ => "1.1",
     }
+}
+
+/// The date (RFC 9110 §6.6.1), made once a second. Answers get it where they are written; over
+/// HTTP/1.1 hyper does that, too.
+pub(super) fn date() -> HeaderValue {
+    thread_local! {
+        static MADE: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+    }
+    let second = Clock::unix_ms() / 1000;
+    MADE.with_borrow_mut(|(made, date)| {
+        if *made != second {
+            *date = None;
+            *made = second;
+        }
+        let make = || {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            let text = httpdate::fmt_http_date(now);
+            HeaderValue::try_from(text).expect("a date is letters, digits and punctuation")
+        };
+        date.get_or_insert_with(make).clone()
+    })
 }

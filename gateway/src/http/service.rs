@@ -142,33 +142,34 @@ pub(super) async fn dispatch(
         request,
         parameters,
     };
+    // What waits is boxed, so that no other request has to have room for it.
     match target {
         Target::Admin => Ok(admin::page(&call)),
         Target::AdminFigures => admin::figures(&call),
         Target::Asset => page::asset(call.parameter("file")),
-        Target::CloseConnection => api::close_connection(&call).await,
-        Target::Connections => listing::connections(&call).await,
-        Target::Custom(event) => custom::answer(&event, call).await,
+        Target::CloseConnection => Box::pin(api::close_connection(&call)).await,
+        Target::Connections => Box::pin(listing::connections(&call)).await,
+        Target::Custom(event) => Box::pin(custom::answer(&event, call)).await,
         Target::Drain => Ok(admin::drain(&call)),
         Target::Echo => upgrade::upgrade(call, upgrade::Handler::Echo),
-        Target::Emit => emit::emit(call).await,
+        Target::Emit => Box::pin(emit::emit(call)).await,
         Target::Events => event_stream::open(&call),
         Target::AcmeChallenge => api::acme_challenge(&call),
         Target::Health => Ok(health::health(&call)),
         Target::Home => Ok(page::home()),
         Target::LogLevels => admin::log_levels(),
         Target::Members => api::members(&call),
-        Target::Messages => message::read(&call).await,
+        Target::Messages => Box::pin(message::read(&call)).await,
         Target::Metrics => Ok(api::metrics(&call)),
         Target::OpenApi => Ok(page::openapi()),
-        Target::Publish => message::publish(call).await,
+        Target::Publish => Box::pin(message::publish(call)).await,
         Target::Ready => Ok(health::ready(&call)),
-        Target::Rooms => listing::rooms(&call).await,
-        Target::SetLogLevels => admin::set_log_levels(call).await,
+        Target::Rooms => Box::pin(listing::rooms(&call)).await,
+        Target::SetLogLevels => Box::pin(admin::set_log_levels(call)).await,
         Target::Static(prefix) => serve_file(&call, prefix).await,
         Target::Stats => Ok(api::stats(&call)),
-        Target::Upload => upload::put(call).await,
-        Target::UploadForm => upload::post(call).await,
+        Target::Upload => Box::pin(upload::put(call)).await,
+        Target::UploadForm => Box::pin(upload::post(call)).await,
         Target::WebSocket => upgrade::upgrade(call, upgrade::Handler::Rooms),
         Target::WithoutSlash => Ok(files::with_slash(call.request.uri())),
     }
@@ -181,6 +182,18 @@ fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     let target = request.uri().authority().map(Authority::as_str);
+    let only = match (host, second, target) {
+        (Some(host), None, None) => Some(host.as_bytes()),
+        (None, None, Some(target)) if request.version() == Version::HTTP_2 => {
+            Some(target.as_bytes())
+        }
+        _ => None,
+    };
+    let only = only.filter(|only| !only.is_empty());
+    // Clients say the same in each request of a connection.
+    if only.is_some_and(|only| connection.host.borrow().as_slice() == only) {
+        return Ok(());
+    }
     let well_formed = second.is_none()
         && host.is_none_or(|host| is_host(host.as_bytes()))
         && target.is_none_or(|target| is_host(target.as_bytes()));
@@ -199,10 +212,16 @@ fn check_host(connection: &Connection, request: &Request<RequestBody>) -> Result
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail));
     }
     match authority(request).and_then(|host| host.parse::<Authority>().ok()) {
-        Some(host) => check_name(connection, Some(&host)),
+        Some(host) => check_name(connection, Some(&host))?,
         // Before HTTP/1.1 nobody had to tell.
-        None => site::check(connection, None),
+        None => site::check(connection, None)?,
     }
+    if let Some(only) = only {
+        let mut known = connection.host.borrow_mut();
+        known.clear();
+        known.extend_from_slice(only);
+    }
+    Ok(())
 }
 
 /// Refuses what is asked of proxies and of other servers than this listener is.
@@ -333,9 +352,12 @@ fn find_site(routes: &BTreeMap<String, Route>, path: &str) -> Option<Target> {
 async fn serve_file(call: &Call, prefix: usize) -> Result<Answer, Problem> {
     let prefix = call.request.uri().path().get(..prefix).unwrap_or_default();
     let routes = site::routes(&call.connection, authority(&call.request));
-    match routes.get(prefix) {
-        Some(Route::Static(route)) => files::answer(route, prefix, call).await,
-        _ => Err(Problem::not_found()),
+    let Some(Route::Static(route)) = routes.get(prefix) else {
+        return Err(Problem::not_found());
+    };
+    match files::kept(route, call) {
+        Some(answer) => answer,
+        None => Box::pin(files::answer(route, prefix, call)).await,
     }
 }
 

@@ -38,6 +38,64 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// The peer wants to speak WebSocket behind it.
     pub(super) websocket: bool,
+    /// Where its request line begins: behind empty lines.
+    start: usize,
+    line: Line,
+    /// It asks for nothing of its connection: no upgrade, no end, no interim answer.
+    ordinary: bool,
+}
+
+/// What a request line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    /// Their lengths.
+    method: usize,
+    target: usize,
+    version11: bool,
+}
+
+/// A request that is all there: a head of HTTP/1.1 that is whole, with nothing behind it, in the form
+/// that clients use for servers, and asking nothing of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// The method.
+    pub method: &'a [u8],
+    /// The target, which begins with a slash.
+    pub target: &'a [u8],
+    /// Where what follows begins.
+    pub end: usize,
+    fields: &'a [u8],
+}
+
+impl<'a> Plain<'a> {
+    /// The request at the beginning of `bytes`. `None` is no judgement: the head may be unfinished,
+    /// have a body, or be one to refuse; an [`Inspector`](super::Inspector) says which.
+    pub fn parse(bytes: &'a [u8], limits: &Limits) -> Option<Self> {
+        let head = inspect(bytes, 0, limits).ok().flatten()?;
+        let plain = head.ordinary
+            && head.line.version11
+            && head.framing == Framing::Length(0)
+            && head.start == 0;
+        if !plain {
+            return None;
+        }
+        let (method, rest) = bytes.get(..head.end)?.split_at_checked(head.line.method)?;
+        let (target, rest) = rest.get(1..)?.split_at_checked(head.line.target)?;
+        Some(Self {
+            method,
+            target: Some(target).filter(|target| target.starts_with(b"/"))?,
+            end: head.end,
+            fields: rest.strip_prefix(b" HTTP/1.1\r\n")?,
+        })
+    }
+
+    /// Names and values, in the order in which they came.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let lines = self.fields.split(|byte| *byte == b'\n').map(without_cr);
+        lines
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| field(line).ok())
+    }
 }
 
 /// Looks for a head at the beginning of `bytes`, of which the first `searched` hold no end of one;
@@ -60,7 +118,7 @@ pub(super) fn inspect(
     }
     let head = bytes.get(..end).unwrap_or_default();
     let mut lines = head.split(|byte| *byte == b'\n').map(without_cr);
-    let version11 = request_line(lines.next().unwrap_or_default(), limits)?;
+    let line = request_line(lines.next().unwrap_or_default(), limits)?;
     let mut fields = Fields::default();
     for (count, line) in lines.take_while(|line| !line.is_empty()).enumerate() {
         if count >= limits.max_fields {
@@ -73,8 +131,11 @@ pub(super) fn inspect(
     }
     Ok(Some(Head {
         end: start + end,
-        framing: fields.framing(version11)?,
+        framing: fields.framing(line.version11)?,
         websocket: fields.websocket,
+        start,
+        line,
+        ordinary: !fields.asks_of_connection,
     }))
 }
 
@@ -148,8 +209,7 @@ fn method(bytes: &[u8]) -> Result<&[u8], Violation> {
     }
 }
 
-/// Whether the request is HTTP/1.1 and not 1.0.
-fn request_line(line: &[u8], limits: &Limits) -> Result<bool, Violation> {
+fn request_line(line: &[u8], limits: &Limits) -> Result<Line, Violation> {
     let method = method(line)?;
     let mut words = line.split(|byte| *byte == b' ').skip(1);
     let (Some(target), Some(version), None) = (words.next(), words.next(), words.next()) else {
@@ -166,9 +226,14 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<bool, Violation> {
             Violation::NotHttp
         });
     }
+    let read = |version11| Line {
+        method: method.len(),
+        target: target.len(),
+        version11,
+    };
     match version {
-        b"HTTP/1.1" => Ok(true),
-        b"HTTP/1.0" => Ok(false),
+        b"HTTP/1.1" => Ok(read(true)),
+        b"HTTP/1.0" => Ok(read(false)),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -219,6 +284,7 @@ struct Fields {
     length: Option<u64>,
     coding: Option<Coding>,
     websocket: bool,
+    asks_of_connection: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +312,11 @@ impl Fields {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.websocket |= wants_websocket(value);
+                self.asks_of_connection = true;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => self.asks_of_connection = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.asks_of_connection |= !value.eq_ignore_ascii_case(b"keep-alive");
             }
             _ => {}
         }

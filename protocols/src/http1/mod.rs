@@ -12,7 +12,7 @@ mod head;
 mod host;
 mod violation;
 
-pub use head::{Limits, wants_websocket};
+pub use head::{Limits, Plain, wants_websocket};
 pub use host::is_host;
 pub use violation::Violation;
 

@@ -334,3 +334,86 @@ proptest::proptest! {
         proptest::prop_assert_eq!(inspect_by(&chunked, 5), inspect_by(&chunked, chunked.len()));
     }
 }
+
+/// Method, target, fields, and what follows.
+type Said<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a str);
+
+/// What a request that is all there says.
+fn plain(input: &str) -> Option<Said<'_>> {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    let plain = Plain::parse(input.as_bytes(), &LIMITS)?;
+    let fields = plain
+        .fields()
+        .map(|(name, value)| (text(name), text(value)));
+    Some((
+        text(plain.method),
+        text(plain.target),
+        fields.collect(),
+        &input[plain.end..],
+    ))
+}
+
+#[test]
+fn a_plain_request_is_all_there_and_asks_nothing_of_its_connection() {
+    let simple = "GET /a?b=c HTTP/1.1\r\nHost: a\r\naccept:\t*/* \r\n\r\n";
+    let fields = vec![("Host", "a"), ("accept", "*/*")];
+    let expected = Some(("GET", "/a?b=c", fields, ""));
+    assert_eq!(plain(simple), expected);
+    let two = format!("{simple}DELETE");
+    assert_eq!(plain(&two).unwrap().3, "DELETE");
+    for fine in [
+        "connection: Keep-Alive\r\n",
+        "content-length: 0\r\n",
+        "te: trailers\r\n",
+    ] {
+        assert!(plain(&with(fine)).is_some(), "{fine:?}");
+    }
+    assert!(plain("GET / HTTP/1.1\r\n\r\n").is_some());
+    for other in [
+        "connection: close\r\n",
+        "connection: keep-alive, close\r\n",
+        "connection: keep-alive\r\nconnection: close\r\n",
+        "content-length: 1\r\n",
+        "transfer-encoding: chunked\r\n",
+        "expect: 100-continue\r\n",
+        "upgrade: h2c\r\n",
+        "upgrade: websocket\r\n",
+    ] {
+        assert_eq!(plain(&with(other)), None, "{other:?}");
+    }
+    for other in [
+        "",
+        "GET / HTTP/1.1\r\nhost: a\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        assert_eq!(plain(other), None, "{other:?}");
+    }
+}
+
+/// What the screen refuses is never taken for plain, wherever in the head it stands.
+#[test]
+fn what_is_refused_is_not_plain() {
+    let head = "GET /a HTTP/1.1\r\nhost: a\r\naccept: b\r\n\r\n";
+    let mut refused = 0;
+    for at in 0..head.len() {
+        for byte in 0..=u8::MAX {
+            let mut bytes = head.as_bytes().to_vec();
+            bytes[at] = byte;
+            let mut inspector = Inspector::new(LIMITS);
+            let inspected = inspector.inspect(&bytes);
+            if let Some(plain) = Plain::parse(&bytes, &LIMITS) {
+                assert_eq!(inspected.refused, None, "{byte:#x} at {at}");
+                assert!(plain.end <= inspected.passed && inspector.heads() > 0);
+                let rest: Vec<_> = plain.fields().collect();
+                assert!(!rest.is_empty() && rest.len() <= 2, "{byte:#x} at {at}");
+            } else {
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}

@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use http::Method;
 use roomwire::config::{Config, Route, Span, StaticRoute};
-use roomwire_tests::{Answer, GatewayOptions, Http, TestGateway};
+use roomwire_tests::{Answer, GatewayOptions, Http, TestGateway, pass, within};
 use tempfile::TempDir;
 
 /// A million bytes without a short period.
@@ -404,4 +405,65 @@ async fn a_site_that_is_not_there_is_refused_at_the_start() {
         .unwrap_err();
     let error = error.to_string();
     assert!(error.contains("route /files/: "), "{error}");
+}
+
+/// Asks until a file is answered from memory, which takes until it has not changed for two seconds.
+async fn kept(gateway: &TestGateway, http: &mut Http, path: &str, headers: &[(&str, &str)]) {
+    let figure = || gateway.snapshot().value("http_files_kept_total");
+    let before = figure();
+    let asked = async {
+        while figure() == before {
+            assert_eq!(get(http, path, headers).await.status, 200, "{path}");
+            pass(Duration::from_millis(20)).await;
+        }
+    };
+    within("a file that is kept", asked).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_kept_is_answered_as_it_is_now() {
+    let site = site();
+    let root = site.path().join("site");
+    let gateway = serving(site.path(), |_| {});
+    let mut http = gateway.http1().await;
+    let accepts = [("accept-encoding", "gzip")];
+    for path in ["a.txt", "docs/b.txt", "photo.png", ".well-known/a"] {
+        kept(&gateway, &mut http, &format!("/files/{path}"), &[]).await;
+    }
+    kept(&gateway, &mut http, "/files/", &[]).await;
+    kept(&gateway, &mut http, "/files/docs/b.txt", &accepts).await;
+
+    let answer = get(&mut http, "/files/a.txt", &[]).await;
+    let etag = answer.header("etag").to_owned();
+    let condition = [("if-none-match", etag.as_str())];
+    assert_eq!(get(&mut http, "/files/a.txt", &condition).await.status, 304);
+    let range = [("range", "bytes=2-3")];
+    assert_eq!(get(&mut http, "/files/a.txt", &range).await.text(), "23");
+
+    // Written over, replaced, removed; outdone by an index and a sibling; below another root.
+    fs::write(root.join("a.txt"), "9876543210").unwrap();
+    fs::write(root.join("new"), "new").unwrap();
+    fs::rename(root.join("new"), root.join("photo.png")).unwrap();
+    fs::remove_file(root.join(".well-known/a")).unwrap();
+    fs::write(root.join("docs/b.txt.gz"), "gzip").unwrap();
+    fs::rename(root.join("index.html"), root.join("other.html")).unwrap();
+    // So long one look at a file is good.
+    pass(Duration::from_millis(1)).await;
+    let answer = get(&mut http, "/files/a.txt", &condition).await;
+    assert_eq!((answer.status, answer.text()), (200, "9876543210"));
+    assert_ne!(answer.header("etag"), etag);
+    assert_eq!(get(&mut http, "/files/photo.png", &[]).await.text(), "new");
+    assert_eq!(
+        get(&mut http, "/files/.well-known/a", &[]).await.status,
+        404
+    );
+    let sibling = get(&mut http, "/files/docs/b.txt", &accepts).await;
+    assert_eq!(sibling.header("content-encoding"), "gzip");
+    assert_eq!(get(&mut http, "/files/", &[]).await.status, 404);
+    fs::rename(&root, site.path().join("old")).unwrap();
+    fs::create_dir_all(root.join("docs")).unwrap();
+    fs::write(root.join("docs/b.txt"), "release").unwrap();
+    pass(Duration::from_millis(1)).await;
+    let released = get(&mut http, "/files/docs/b.txt", &[]).await;
+    assert_eq!(released.text(), "release");
 }

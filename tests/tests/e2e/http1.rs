@@ -333,3 +333,74 @@ async fn over_http2_the_same_targets_and_hosts_are_refused() {
         assert_eq!(http.get(&target).await.status, expected);
     }
 }
+
+/// What a connection answers to a request with these fields more, without what differs by itself.
+async fn told(gateway: &TestGateway, line: &str, more: &str) -> Vec<String> {
+    let mut raw = gateway.raw(gateway.http()).await;
+    let request = get(
+        line,
+        &format!("host: localhost\r\nx-request-id: 1\r\n{more}"),
+    );
+    let last = get("GET /nothing", "host: localhost\r\nconnection: close\r\n");
+    raw.write((request + &last).as_bytes()).await;
+    let all = answers(&mut raw).await;
+    let (first, _) = all
+        .split_once("HTTP/1.1 404")
+        .expect("the last request is answered");
+    let mut lines: Vec<String> = first.lines().map(str::to_owned).collect();
+    lines.retain(|line| !line.starts_with("date: "));
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn what_is_answered_directly_is_answered_as_by_hyper() {
+    let gateway = TestGateway::start();
+    for line in [
+        "GET /healthz",
+        "HEAD /healthz",
+        "OPTIONS /healthz",
+        "DELETE /healthz",
+        "GET /",
+        "HEAD /",
+        "GET /admin",
+        "GET /v1/rooms",
+        "GET /ws",
+        "GET /healthz?a=b%20c",
+    ] {
+        let directly = told(&gateway, line, "").await;
+        assert!(directly.len() > 3, "{line}: {directly:?}");
+        // An option of the connection that means nothing.
+        let by_hyper = told(&gateway, line, "connection: x-nothing\r\n").await;
+        assert_eq!(directly, by_hyper, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn requests_of_both_kinds_are_answered_in_their_order() {
+    let gateway = TestGateway::start();
+    let mut raw = gateway.raw(gateway.http()).await;
+    let plain = get("GET /healthz", "host: localhost\r\n");
+    let missing = get("GET /nothing", "host: localhost\r\n");
+    let publish = post(&format!("content-length: {}\r\n", DATA.len()), DATA);
+    let last = get("GET /healthz", "host: localhost\r\nconnection: close\r\n");
+    let all = [&plain, &missing, &plain, &publish, &missing, &plain, &last].map(String::as_str);
+    raw.write(all.concat().as_bytes()).await;
+    let answered = answers(&mut raw).await;
+    let expected = ["200", "404", "200", "201", "404", "200", "200"];
+    assert_eq!(statuses(&answered), expected, "{answered}");
+}
+
+#[tokio::test]
+async fn pipelined_answers_that_are_not_read_wait_and_then_come_whole() {
+    let gateway = TestGateway::start();
+    let mut raw = gateway.raw(gateway.http()).await;
+    let many = get("GET /openapi.json", "host: localhost\r\n").repeat(200);
+    let last = get("GET /healthz", "host: localhost\r\nconnection: close\r\n");
+    raw.write((many + &last).as_bytes()).await;
+    // More than the kernel keeps for a peer that does not read.
+    pass(Duration::from_millis(100)).await;
+    let answered = answers(&mut raw).await;
+    assert_eq!(statuses(&answered).len(), 201);
+    assert!(answered.ends_with("\r\n\r\nok\n"), "the last one");
+}

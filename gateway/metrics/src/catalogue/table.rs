@@ -340,6 +340,8 @@ catalogue! {
         "Lines of the access log not written because its disk is too slow. Raise http.access_log_sample.";
     counter FilesWaited "http_file_waits_total" Times Diag
         "Opens and first reads of static files that had to wait for a disk. Many: more memory for the kernel's cache would help.";
+    counter FilesKept "http_files_kept_total" Requests Diag
+        "Requests for static files answered from memory: the file was sent less than a second before and has not changed.";
     counter FilesRefused "http_file_requests_refused_total" Requests Info
         "Requests for static files refused because max_file_queue was reached. The disk is too slow for what is asked of it.";
     counter Http2Pushes "http2_pushes_total" Requests Diag

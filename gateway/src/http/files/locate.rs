@@ -7,6 +7,7 @@ use roomwire_protocols::content::{Coding, choose, is_compressible, media_type};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
+use super::kept::Identity;
 use super::listing;
 use super::path::Segments;
 use crate::config::StaticRoute;
@@ -60,6 +61,9 @@ pub(super) struct OpenFile {
     pub(super) coding: Option<Coding>,
     /// It stands in for pages that do not exist.
     pub(super) is_fallback: bool,
+    /// Where it was found, below the root.
+    pub(super) name: Vec<u8>,
+    pub(super) identity: Identity,
     media_type: &'static str,
 }
 
@@ -195,6 +199,8 @@ impl Search<'_> {
                 coding: None,
                 is_fallback: false,
                 media_type: media_type(path),
+                name: path.to_vec(),
+                identity: Identity::of(&stat),
                 file,
             })),
             FileType::Directory => Ok(Looked::Directory(file)),

@@ -2,9 +2,11 @@
 //!
 //! What lies in the kernel's caches is opened and read at once; what would wait for a disk goes to the
 //! pool of threads for files, so no worker waits. Read `locate.rs` for how a path finds its file and
-//! stays below the root, `body.rs` for how a file of any size is sent with the memory of a small one.
+//! stays below the root, `body.rs` for how a file of any size is sent with the memory of a small one,
+//! `kept.rs` for what small files that many ask for are spared.
 
 mod body;
+mod kept;
 mod listing;
 mod locate;
 mod path;
@@ -21,6 +23,7 @@ use roomwire_protocols::content::{
 };
 
 pub(super) use body::FileBody;
+use kept::Content;
 use locate::{Attempt, Located, OpenFile, Wanted, locate};
 
 use super::body::ResponseBody;
@@ -31,6 +34,13 @@ use crate::work::Full;
 
 /// Files up to this size are read whole: one system call, and no body that has to be polled.
 const SMALL: u64 = 64 * 1024;
+
+/// Answers a request with a file that was sent a moment ago, if it is one.
+pub(super) fn kept(route: &StaticRoute, call: &Call) -> Option<Result<Answer, Problem>> {
+    let content = kept::find(route, call)?;
+    call.connection.worker.count(Id::FilesKept);
+    Some(serve_kept(call, content))
+}
 
 /// Answers a request for what follows a route's `prefix`.
 pub(super) async fn answer(
@@ -85,21 +95,8 @@ async fn serve(route: &StaticRoute, call: &Call, file: OpenFile) -> Result<Answe
         etag: &etag,
         modified: file.modified.0,
     };
-    match conditions(headers).evaluate(validators) {
-        Verdict::Proceed => {}
-        Verdict::NotModified => {
-            // RFC 9110 §15.4.5: what describes the content stays out.
-            answer.headers_mut().remove(header::CONTENT_TYPE);
-            answer.headers_mut().remove(header::CONTENT_ENCODING);
-            *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            *answer.body_mut() = ResponseBody::Unsaid;
-            return Ok(answer);
-        }
-        Verdict::Failed => {
-            let status = StatusCode::PRECONDITION_FAILED;
-            let detail = "the file is not in the state that the request wants";
-            return Err(Problem::new(status, "precondition_failed", detail));
-        }
+    if !is_wanted(call, &mut answer, validators)? {
+        return Ok(answer);
     }
     let parts = match headers.get(header::RANGE) {
         Some(range) if part_is_fine(headers, validators) => ranges(range.as_bytes(), file.size),
@@ -116,7 +113,19 @@ async fn serve(route: &StaticRoute, call: &Call, file: OpenFile) -> Result<Answe
         }
         Ranges::Whole if file.size == 0 => ResponseBody::empty(),
         Ranges::Whole if file.size <= SMALL && call.request.method() != Method::HEAD => {
-            ResponseBody::Whole(read_whole(call, file).await?)
+            let (name, identity) = (file.name.clone(), file.identity);
+            let (is_fallback, modified) = (file.is_fallback, file.modified.0);
+            let bytes = read_whole(call, file).await?;
+            if !is_fallback {
+                let content = Content {
+                    fields: answer.headers().clone(),
+                    etag,
+                    modified,
+                    bytes: bytes.clone(),
+                };
+                kept::keep(route, call, &name, identity, content);
+            }
+            ResponseBody::Whole(bytes)
         }
         Ranges::Whole => {
             let pool = Arc::clone(&call.connection.worker.shared.files);
@@ -131,6 +140,43 @@ async fn serve(route: &StaticRoute, call: &Call, file: OpenFile) -> Result<Answe
         }
     };
     Ok(answer)
+}
+
+fn serve_kept(call: &Call, content: Content) -> Result<Answer, Problem> {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.headers_mut() = content.fields;
+    let validators = Validators {
+        etag: &content.etag,
+        modified: content.modified,
+    };
+    if is_wanted(call, &mut answer, validators)? {
+        *answer.body_mut() = ResponseBody::Whole(content.bytes);
+    }
+    Ok(answer)
+}
+
+/// Whether the file is to be sent. If its client has it already, the answer says so.
+fn is_wanted(
+    call: &Call,
+    answer: &mut Answer,
+    validators: Validators<'_>,
+) -> Result<bool, Problem> {
+    match conditions(call.request.headers()).evaluate(validators) {
+        Verdict::Proceed => Ok(true),
+        Verdict::NotModified => {
+            // RFC 9110 §15.4.5: what describes the content stays out.
+            answer.headers_mut().remove(header::CONTENT_TYPE);
+            answer.headers_mut().remove(header::CONTENT_ENCODING);
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            *answer.body_mut() = ResponseBody::Unsaid;
+            Ok(false)
+        }
+        Verdict::Failed => {
+            let status = StatusCode::PRECONDITION_FAILED;
+            let detail = "the file is not in the state that the request wants";
+            Err(Problem::new(status, "precondition_failed", detail))
+        }
+    }
 }
 
 /// The fields that describe a file, whichever part of it is sent.
