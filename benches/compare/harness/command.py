@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shlex
+import subprocess
 import sys
 import time
 from datetime import date
@@ -47,7 +48,7 @@ def arguments():
     add("--quick", action="store_true", help="one round of half a second; figures mean nothing")
     add("--uws", type=Path, metavar="PATH", help="a server built from uws/server.cpp")
     add("--roomwire", type=Path, metavar="PATH", help="a gateway that is already built")
-    add("--embedded", type=Path, metavar="PATH", help="rust/embedded, already built")
+    add("--embedded", type=Path, metavar="PATH", help="the example hello, already built")
     add("--hyper", type=Path, metavar="PATH", help="rust/hyper, already built")
     add("--realtime", action="store_true", help="http: nothing else runs meanwhile; needs root")
     add("--out", type=Path, metavar="FILE", help="where the results go [target/result.json]")
@@ -199,8 +200,11 @@ class HttpComparison(Comparison):
         return [server for server in self.present if it.source in server.sources]
 
     def one(self, it, server):
-        with http.serving(server, it, self.args.realtime) as (port, pid):
-            return http.load(it, port, pid, self.args.seconds, self.args.realtime)
+        try:
+            with http.serving(server, it, self.args.realtime) as (port, pid):
+                return http.load(it, port, pid, self.args.seconds, self.args.realtime)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise measure.Failure(str(error)) from None
 
 
 def show(path):
