@@ -107,8 +107,8 @@ limits! {
     /// Clients that each quota of `[rate]` remembers; one that is forgotten has its whole quota again.
     /// Default 100000, from 16 to 10000000. Worst case: 64 bytes for each, in each of three quotas.
     max_rate_entries: usize = 100_000, 16 => 10_000_000;
-    /// Small static files kept for the next who asks, for a second at the most, in bytes. Default 4MiB,
-    /// from 0B, which keeps none, to 1GiB. Worst case: this much for each worker.
+    /// Small static files kept for the next who asks, for a second at the most, in bytes; 0B keeps none.
+    /// Default 4MiB, from 0B to 1GiB. Worst case: this much for each worker.
     max_kept_files: ByteSize = ByteSize::mib(4), ByteSize::bytes(0) => ByteSize::gib(1);
     /// Requests to rooms that one session may have waiting for replies. Default 16, from 1 to 1000.
     /// Worst case: half of `max_outbox_bytes` for each.
